@@ -1,0 +1,88 @@
+/** What the rooms above the kernel use of it. */
+import type { TSchema } from 'typebox';
+import type { Disposer, GenerationInfo, PluginManifest } from './plugin.ts';
+import type { Stage, StageHooks } from './stage.ts';
+
+/** One use of one generation. While it is held, that generation is not disposed (up to the drain deadline). */
+export interface Lease<T> {
+  readonly value: T;
+  readonly schema: TSchema;
+  readonly generation: GenerationInfo;
+  /** Fires when the generation has been replaced and its drain deadline has passed. */
+  readonly signal: AbortSignal;
+  release(): void;
+}
+
+export type SlotState = 'active' | 'pending' | 'failed' | 'disabled';
+
+/** A folder that is not a plugin that can run, and why. */
+export interface Rejection {
+  readonly dir: string;
+  readonly code: string;
+  readonly reason: string;
+}
+
+export interface SlotReport {
+  /** `<stage>:<name>` or the provided token. */
+  readonly id: string;
+  readonly manifest: PluginManifest;
+  readonly dir: string;
+  readonly state: SlotState;
+  /** What a pending slot waits for, or why the newest edit is not serving. */
+  readonly reason?: string;
+  readonly consumes: readonly string[];
+  readonly dependents: readonly string[];
+  readonly current?: GenerationReport;
+  /** Replaced generations with calls still in flight. */
+  readonly draining: readonly GenerationReport[];
+  readonly swaps: number;
+  readonly failures: number;
+}
+
+export interface GenerationReport extends GenerationInfo {
+  readonly leases: number;
+  /** Labels of what its scope holds open, in the order acquired. */
+  readonly holds: readonly string[];
+  readonly buildMs: number;
+  readonly evaluateMs: number;
+  readonly setupMs: number;
+  readonly activatedAt: Date;
+}
+
+export interface KernelReport {
+  readonly apiVersion: string;
+  readonly slots: readonly SlotReport[];
+  readonly rejected: readonly Rejection[];
+}
+
+export type KernelEvent =
+  | { readonly type: 'swapped'; readonly generation: GenerationInfo; readonly saveToActiveMs: number }
+  | { readonly type: 'swap-failed'; readonly plugin: string; readonly code: string; readonly reason: string }
+  | { readonly type: 'added' | 'removed'; readonly plugin: string }
+  | { readonly type: 'rejected'; readonly rejection: Rejection }
+  | { readonly type: 'disposed'; readonly generation: GenerationInfo; readonly ms: number; readonly failures: readonly string[] };
+
+/** The microkernel as the rooms above see it. */
+export interface Kernel {
+  /**
+   * Takes a use of a stage plugin's current generation.
+   * @throws GraftError `PLUGIN_UNKNOWN` (with the nearest name) or `PLUGIN_UNAVAILABLE` (with the reason)
+   */
+  lease<S extends Stage>(stage: S, name: string): Lease<StageHooks[S]>;
+  /** The same for a provided token. */
+  leaseToken<T>(token: string): Lease<T>;
+  /** Names that `use:` may say for a stage, or token names with a prefix such as `engine:`. */
+  names(stageOrPrefix: Stage | string): readonly string[];
+  /** Schema of a plugin's config, for checking a config without running anything. */
+  schema(stage: Stage, name: string): TSchema | undefined;
+  /**
+   * Tells the kernel that a config entry is in use: a new generation whose schema refuses it is not activated.
+   * @returns a function that ends the use
+   */
+  bind(stage: Stage, name: string, config: unknown): () => void;
+  explain(): KernelReport;
+  on(listener: (event: KernelEvent) => void): Disposer;
+  /** Rebuilds what changed on disk now, as the watcher would; resolves when every swap has succeeded or failed. */
+  refresh(): Promise<void>;
+  dispose(): Promise<void>;
+}

@@ -1,0 +1,59 @@
+/** What `train` yields, and how it persists. */
+
+/** One event of a training. `loss` is the mean over trained tokens, in nats. */
+export type TrainEvent =
+  | {
+      readonly type: 'step';
+      /** Steps done, from 1. */
+      readonly step: number;
+      readonly totalSteps: number;
+      /** Passes over the data, fractional. */
+      readonly epoch: number;
+      readonly loss: number;
+      readonly learningRate: number;
+      /** Before clipping. */
+      readonly gradNorm: number;
+      /** Tokens in the step, trained on or not. */
+      readonly tokens: number;
+      readonly trainedTokens: number;
+      readonly seconds: number;
+    }
+  | { readonly type: 'evaluation'; readonly step: number; readonly loss: number; readonly perplexity: number; readonly trainedTokens: number; readonly seconds: number }
+  | { readonly type: 'checkpoint'; readonly step: number; readonly dir: string; readonly best: boolean }
+  | { readonly type: 'train-ended'; readonly step: number; readonly reason: 'completed' | 'early-stopping' | 'cancelled'; readonly loss: number; readonly evalLoss?: number };
+
+export interface TrainPlan {
+  readonly trainableParameters: number;
+  readonly totalParameters: number;
+  readonly tokensPerEpoch: number;
+  readonly trainedTokensPerEpoch: number;
+  readonly epochs: number;
+  readonly totalSteps: number;
+  /** The largest number of tokens in one forward pass. */
+  readonly maxMicroBatchTokens: number;
+  /** Resident set at its highest, in bytes. */
+  readonly peakMemoryBytes: number;
+  /** What that sum is made of, in bytes. */
+  readonly memory: Readonly<Record<string, number>>;
+}
+
+/** A complete checkpoint on disk. */
+export interface Checkpoint {
+  readonly step: number;
+  readonly dir: string;
+  /** The trainer's own state, as it passed it to `save`. */
+  readonly state: unknown;
+}
+
+/** The run's checkpoints: each a folder written aside, synced and renamed, so that a kill at any moment leaves only whole ones. */
+export interface Checkpoints {
+  /**
+   * @param write fills the folder it is given (grafts are saved into it by the caller, `grafts/<index>-<name>/`)
+   * @param state JSON-serialisable state of the trainer
+   * @param evalLoss when given, the checkpoint takes part in the choice of the best one
+   */
+  save(step: number, parts: { readonly state: unknown; readonly evalLoss?: number; write(dir: string): Promise<void> }): Promise<{ readonly dir: string; readonly best: boolean }>;
+  /** The newest complete one. */
+  latest(): Promise<Checkpoint | undefined>;
+  best(): Promise<Checkpoint | undefined>;
+}
