@@ -1,0 +1,63 @@
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Kernel, Logger } from '../contracts/index.ts';
+import { createKernel } from '../kernel/kernel.ts';
+import { API_VERSION } from '../kernel/manifest.ts';
+import { stderrLogger } from './log.ts';
+
+/** Graft's own folder: where the built-in plugins and configs are. */
+export const GRAFT_HOME = fileURLToPath(new URL('../..', import.meta.url));
+
+/** What a command works with. */
+export interface Host {
+  readonly kernel: Kernel;
+  readonly log: Logger;
+  /** Absolute folder for caches that outlive a run: `GRAFT_CACHE`, else `graft` in the user's cache folder. */
+  readonly cacheDir: string;
+  dispose(): Promise<void>;
+}
+
+export interface HostOptions {
+  /** Plugin folders beside the built-in ones, absolute: a config's `plugins:`. */
+  readonly pluginDirs?: readonly string[];
+  /** Swap plugins when their files change. */
+  readonly watch?: boolean;
+  readonly log?: Logger;
+}
+
+export function cacheDir(): string {
+  return process.env['GRAFT_CACHE'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'graft');
+}
+
+/** The modules that plugins share with the host: one instance of each in the process. */
+async function hostModules(): Promise<Record<string, unknown>> {
+  const [graft, typebox, tf, tfCore, tsyringe, reflect] = await Promise.all([
+    import('../index.ts'),
+    import('typebox'),
+    import('@tensorflow/tfjs'),
+    import('@tensorflow/tfjs-core'),
+    import('tsyringe'),
+    import('reflect-metadata'),
+  ]);
+  return { graft, typebox, '@tensorflow/tfjs': tf, '@tensorflow/tfjs-core': tfCore, tsyringe, 'reflect-metadata': reflect };
+}
+
+/**
+ * Starts a kernel over the built-in plugins, the working directory's `plugins/` and `node_modules/`, and the folders named.
+ * Nothing is evaluated twice; the caller disposes the host.
+ */
+export async function openHost(options: HostOptions = {}): Promise<Host> {
+  await import('reflect-metadata');
+  const log = options.log ?? stderrLogger();
+  const dirs = [...new Set([join(GRAFT_HOME, 'plugins'), join(process.cwd(), 'plugins'), ...(options.pluginDirs ?? [])])];
+  const kernel = await createKernel({
+    dirs,
+    packagesFrom: [join(process.cwd(), 'node_modules')],
+    hostModules: await hostModules(),
+    apiVersion: API_VERSION,
+    log,
+    watch: options.watch ?? false,
+  });
+  return { kernel, log, cacheDir: cacheDir(), dispose: () => kernel.dispose() };
+}
