@@ -62,6 +62,13 @@ export interface InjectCall<C> extends StageCall<C> {
 /** `inject`: grafts trainable tensors onto a frozen model. */
 export interface InjectHook<C = unknown> {
   inject(call: InjectCall<C>): Promise<Graft>;
+  /**
+   * The options under which `inject` and then `Graft.load` give what a folder holds, saved by this plugin or by the peer
+   * whose format it writes: how a folder without a config beside it is opened (`graft merge`, `graft oracles`).
+   * @returns undefined where the folder holds another method
+   * @throws GraftError where it holds this method with something that the plugin can't compute, by name
+   */
+  recognize?(dir: string): Promise<Partial<C> | undefined>;
 }
 
 export interface TrainCall<C> extends StageCall<C> {
