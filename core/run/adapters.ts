@@ -1,0 +1,42 @@
+import { existsSync } from 'node:fs';
+import { mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Graft } from '../contracts/index.ts';
+import { GraftError } from '../kernel/errors.ts';
+
+/** Folder of one graft in `adapters/` and in a checkpoint: its place in the config's `inject:` and its name. */
+export function graftFolder(index: number, graft: Pick<Graft, 'name'>): string {
+  return `${index}-${graft.name.replaceAll(/[^\w.-]+/g, '-')}`;
+}
+
+/**
+ * Saves each graft in its own folder of `dir`, in the ecosystem's format.
+ * @returns the absolute folders, in the order of the grafts
+ */
+export async function saveGrafts(grafts: readonly Graft[], dir: string): Promise<readonly string[]> {
+  const folders: string[] = [];
+  for (const [index, graft] of grafts.entries()) {
+    const folder = join(dir, graftFolder(index, graft));
+    await mkdir(folder, { recursive: true });
+    await graft.save(folder);
+    folders.push(folder);
+  }
+  return folders;
+}
+
+/**
+ * Reads what `saveGrafts` wrote back into grafts of the same config.
+ * @throws GraftError `ADAPTER_MISSING` where the folder of a graft is not there
+ */
+export async function loadGrafts(grafts: readonly Graft[], dir: string): Promise<void> {
+  for (const [index, graft] of grafts.entries()) {
+    const folder = join(dir, graftFolder(index, graft));
+    if (!existsSync(folder)) {
+      const present = existsSync(dir) ? await readdir(dir) : [];
+      throw new GraftError('ADAPTER_MISSING', `${dir} has no folder ${graftFolder(index, graft)} for the config's inject entry ${index + 1}${present.length > 0 ? `; it has ${present.sort().join(', ')}` : ''}.`, {
+        hint: 'Use the config that the adapters were trained with.',
+      });
+    }
+    await graft.load(folder);
+  }
+}
