@@ -1,0 +1,23 @@
+/** Matrix products in the form that the backend at hand is fast at. */
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
+
+/**
+ * `op(a) op(b)` with `op` the transpose where asked: `[m, k] [k, n]` -> `[m, n]`.
+ * The wasm backend runs a product that is flagged as transposed 12 times slower than one of operands in place, so there
+ * the operand is transposed first.
+ */
+export function product(a: Tensor2D, b: Tensor2D, transposeA = false, transposeB = false): Tensor2D {
+  if (tf.getBackend() !== 'wasm') return tf.matMul(a, b, transposeA, transposeB);
+  return tf.tidy(() => tf.matMul(transposeA ? tf.transpose(a) : a, transposeB ? tf.transpose(b) : b));
+}
+
+/** `product` for each of B pairs: `[B, m, k] [B, k, n]` -> `[B, m, n]`; the wasm backend is fast at single products only. */
+export function batchedProduct(a: Tensor3D, b: Tensor3D, transposeA = false, transposeB = false): Tensor3D {
+  if (tf.getBackend() !== 'wasm') return tf.matMul(a, b, transposeA, transposeB);
+  return tf.tidy(() => {
+    const left = tf.unstack(transposeA ? tf.transpose(a, [0, 2, 1]) : a) as Tensor2D[];
+    const right = tf.unstack(transposeB ? tf.transpose(b, [0, 2, 1]) : b) as Tensor2D[];
+    return tf.stack(left.map((matrix, i) => tf.matMul(matrix, right[i]!))) as Tensor3D;
+  });
+}
