@@ -44,5 +44,8 @@ export interface Dataset {
   readonly eval: readonly Packed[];
   /** One entry per example of `train`, in the order they are packed. */
   readonly info: readonly ExampleInfo[];
+  /** The same for `eval`, where the plugin says. */
+  readonly evalInfo?: readonly ExampleInfo[];
+  /** Of `train`; bad rows of both. */
   readonly stats: DatasetStats;
 }

@@ -171,4 +171,10 @@ export interface LoadedModel {
   readonly tokenizer: Tokenizer;
 }
 
+/** A checkpoint without its weights. */
+export interface LoadedTokenizer {
+  readonly tokenizer: Tokenizer;
+  readonly config: ModelConfig;
+}
+
 export type { Weight };

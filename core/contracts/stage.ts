@@ -10,7 +10,7 @@ import type { Engine } from './engine.ts';
 import type { RunEvent } from './events.ts';
 import type { Graft } from './graft.ts';
 import type { Logger, Scope } from './plugin.ts';
-import type { CausalLM, GraftTarget, LoadedModel, Tokenizer } from './model.ts';
+import type { CausalLM, GraftTarget, LoadedModel, LoadedTokenizer, Tokenizer } from './model.ts';
 import type { RunningServer, ServedModels } from './serve.ts';
 import type { Checkpoint, Checkpoints, TrainEvent, TrainPlan } from './train.ts';
 
@@ -40,9 +40,15 @@ export interface StageCall<C> {
 /** `load`: from a checkpoint to a model with its tokenizer. */
 export interface LoadHook<C = unknown> {
   load(call: StageCall<C>): Promise<LoadedModel>;
+  /**
+   * The tokenizer and the model's config alone, without reading a weight or starting an engine: what `graft preview`
+   * and every other look at data needs. Where a plugin leaves it out, the whole model is loaded instead.
+   */
+  loadTokenizer?(call: Omit<StageCall<C>, 'engine'>): Promise<LoadedTokenizer>;
 }
 
-export interface PreprocessCall<C> extends StageCall<C> {
+/** No engine: data is prepared where no model runs, too. */
+export interface PreprocessCall<C> extends Omit<StageCall<C>, 'engine'> {
   readonly tokenizer: Tokenizer;
   readonly model: Pick<CausalLM, 'config'>;
   /** What the entry before this one made; undefined for the first. Returning a dataset that leaves it out drops it. */
