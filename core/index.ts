@@ -13,3 +13,4 @@ export { freezePortable } from './tensor/frozen.ts';
 export { product } from './tensor/matmul.ts';
 export { concatPacked, IGNORED, positionsOf, shiftLabels, trainedTokens } from './tensor/packed.ts';
 export { rng, type Rng } from './tensor/rng.ts';
+export { AdamW, clipScale, globalNorm, type AdamWOptions, type AdamWState } from './tensor/adamw.ts';
