@@ -91,7 +91,7 @@ export interface TrainCall<C> extends StageCall<C> {
 /** `train`: yields events until done. Stops at the next step boundary, checkpointed, when `signal` fires. */
 export interface TrainHook<C = unknown> {
   /** What the run will do, from sizes alone: `graft plan` prints it. Starts nothing. */
-  plan(call: Pick<TrainCall<C>, 'config' | 'dataset' | 'grafts' | 'model'>): TrainPlan;
+  plan(call: Pick<TrainCall<C>, 'config' | 'dataset' | 'grafts' | 'model' | 'seed'>): TrainPlan;
   train(call: TrainCall<C>): AsyncIterable<TrainEvent>;
 }
 

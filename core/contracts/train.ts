@@ -48,11 +48,14 @@ export interface Checkpoint {
 /** The run's checkpoints: each a folder written aside, synced and renamed, so that a kill at any moment leaves only whole ones. */
 export interface Checkpoints {
   /**
-   * @param write fills the folder it is given (grafts are saved into it by the caller, `grafts/<index>-<name>/`)
+   * Saves the grafts (into `grafts/<index>-<name>/` of the folder; they are loaded again before `train` is called to resume) and
+   * the trainer's own state.
+   * @param write fills the folder with what `state` can't hold
    * @param state JSON-serialisable state of the trainer
+   * @param keep how many of the newest are kept beside the best; default 2
    * @param evalLoss when given, the checkpoint takes part in the choice of the best one
    */
-  save(step: number, parts: { readonly state: unknown; readonly evalLoss?: number; write(dir: string): Promise<void> }): Promise<{ readonly dir: string; readonly best: boolean }>;
+  save(step: number, parts: { readonly state: unknown; readonly evalLoss?: number; readonly keep?: number; write(dir: string): Promise<void> }): Promise<{ readonly dir: string; readonly best: boolean }>;
   /** The newest complete one. */
   latest(): Promise<Checkpoint | undefined>;
   best(): Promise<Checkpoint | undefined>;
