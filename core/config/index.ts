@@ -1,0 +1,10 @@
+/** Config files: YAML with positions in, checked runs out, and every mistake at its place. */
+export { ConfigError, renderDiagnostic } from './diagnostic.ts';
+export type { Diagnostic } from './diagnostic.ts';
+export type { SchemaSource } from './entry.ts';
+export type { NodePath } from './node.ts';
+export { readPluginDirs, resolveConfigs } from './resolve.ts';
+export type { ResolveOptions } from './resolve.ts';
+export { entriesOf } from './run-config.ts';
+export type { Entry, RunConfig } from './run-config.ts';
+export type { SourceLocation } from './source.ts';
