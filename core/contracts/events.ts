@@ -1,10 +1,11 @@
 /** What a run tells its subscribers. A failing subscriber is reported and dropped, and never stops a run. */
-import type { TrainEvent } from './train.ts';
+import type { TrainEvent, TrainPlan } from './train.ts';
 
 export type RunEvent =
   | { readonly type: 'run-started'; readonly run: string; readonly dir: string; readonly name: string; readonly engine: string; readonly reason: string }
   | { readonly type: 'stage'; readonly stage: string; readonly use: string; readonly state: 'started' | 'done'; readonly seconds?: number; readonly detail?: string }
   | { readonly type: 'progress'; readonly label: string; readonly done: number; readonly total: number; readonly unit: 'bytes' | 'rows' | 'tokens' | 'steps' | 'tensors' }
+  | { readonly type: 'plan'; readonly plan: TrainPlan }
   | { readonly type: 'log'; readonly level: 'info' | 'warn' | 'error'; readonly message: string }
   | { readonly type: 'generation'; readonly prompt: string; readonly text: string; readonly stack: string | null }
   | { readonly type: 'run-ended'; readonly run: string; readonly status: 'succeeded' | 'failed' | 'cancelled'; readonly reason?: string; readonly seconds: number }
