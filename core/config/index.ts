@@ -1,5 +1,5 @@
 /** Config files: YAML with positions in, checked runs out, and every mistake at its place. */
-export { ConfigError, renderDiagnostic } from './diagnostic.ts';
+export { ConfigError, displayPath, renderDiagnostic } from './diagnostic.ts';
 export type { Diagnostic } from './diagnostic.ts';
 export type { SchemaSource } from './entry.ts';
 export type { NodePath } from './node.ts';
