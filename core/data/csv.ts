@@ -1,0 +1,48 @@
+import { Readable } from 'node:stream';
+import { CsvError, parse } from 'csv-parse';
+import { GraftError } from '../kernel/errors.ts';
+import { fileBytes, type ReadMeter } from './bytes.ts';
+import type { BadRow, Row } from './row.ts';
+
+/** Bytes of one record at most: a quote that is not closed must not pull a whole file into memory. */
+const MAX_RECORD_BYTES = 1 << 26;
+
+/**
+ * Reads CSV (RFC 4180) with a header line; `.tsv` separates with tabs. Every value is text. `line` is where the record
+ * begins; a quoted value may go over several.
+ * @throws GraftError `DATA_FILE` when the header is not one
+ */
+export async function* readCsv(file: string, meter?: ReadMeter): AsyncGenerator<Row | BadRow> {
+  const delimiter = /\.tsv(\.gz)?$/.test(file) ? '\t' : ',';
+  const source = Readable.from(fileBytes(file, meter));
+  const parser = parse({ bom: true, delimiter, info: true, relax_column_count: true, skip_empty_lines: true, max_record_size: MAX_RECORD_BYTES });
+  source.on('error', (error) => parser.destroy(error));
+  source.pipe(parser);
+  let header: readonly string[] | undefined;
+  /** Lines before the record. */
+  let before = 0;
+  let emptyBefore = 0;
+  try {
+    for await (const { record, info } of parser as AsyncIterable<{ record: string[]; info: { lines: number; empty_lines: number } }>) {
+      const line = before + 1 + (info.empty_lines - emptyBefore);
+      before = info.lines;
+      emptyBefore = info.empty_lines;
+      if (header === undefined) header = headerOf(file, record);
+      else if (record.length !== header.length) yield { file, line, problem: `the row has ${record.length} ${record.length === 1 ? 'value' : 'values'} and the header ${header.length} columns` };
+      else yield { file, line, value: Object.fromEntries(header.map((name, index) => [name, record[index]])) };
+    }
+  } catch (error) {
+    if (!(error instanceof CsvError)) throw error;
+    // What follows a broken quote cannot be told from what is inside it.
+    const reason = error.code === 'CSV_QUOTE_NOT_CLOSED' ? 'a quotation mark that opens in this row is never closed' : error.message.replace(/[.\s]+$/, '');
+    yield { file, line: before + 1, problem: `this and what follows is not valid CSV: ${reason}` };
+  } finally {
+    source.destroy();
+  }
+}
+
+function headerOf(file: string, names: readonly string[]): readonly string[] {
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice !== undefined) throw new GraftError('DATA_FILE', `${file}:1: the header names the column "${twice}" twice.`, { hint: 'The first line of a CSV file names its columns, each once.' });
+  return names;
+}

@@ -1,0 +1,63 @@
+import type { Dataset, Packed } from '../contracts/index.ts';
+import { trainedTokensOf, type Example } from './example.ts';
+import { packBestFit } from './pack.ts';
+
+/** What a dataset is put together from. */
+export interface DatasetParts {
+  /** What the entry before made; it comes first. */
+  readonly input: Dataset | undefined;
+  readonly train: readonly Example[];
+  readonly eval: readonly Example[];
+  /** Tokens of a sequence at most; no example is longer. */
+  readonly maxLength: number;
+  /** Whether several examples share a sequence. */
+  readonly packing: boolean;
+  /** Rows that were left out. */
+  readonly badRows: number;
+}
+
+/**
+ * Lays examples out as sequences, after those of the dataset before. Without packing every example is a sequence of its
+ * own, in the order given.
+ */
+export function assembleDataset({ input, train, eval: held, maxLength, packing, badRows }: DatasetParts): Dataset {
+  const laidOut = layOut(train, maxLength, packing);
+  const laidOutEval = layOut(held, maxLength, packing);
+  const sum = (of: (example: Example) => number): number => train.reduce((total, example) => total + of(example), 0);
+  const before = input?.stats ?? { examples: 0, tokens: 0, trainedTokens: 0, truncatedExamples: 0, badRows: 0 };
+  return {
+    train: [...(input?.train ?? []), ...laidOut.sequences],
+    eval: [...(input?.eval ?? []), ...laidOutEval.sequences],
+    info: [...(input?.info ?? []), ...laidOut.examples.map((example) => example.info)],
+    evalInfo: input === undefined || input.evalInfo !== undefined ? [...(input?.evalInfo ?? []), ...laidOutEval.examples.map((example) => example.info)] : undefined,
+    stats: {
+      examples: before.examples + train.length,
+      tokens: before.tokens + sum((example) => example.inputIds.length),
+      trainedTokens: before.trainedTokens + sum(trainedTokensOf),
+      truncatedExamples: before.truncatedExamples + sum((example) => (example.info.truncated > 0 ? 1 : 0)),
+      badRows: before.badRows + badRows,
+    },
+  };
+}
+
+/** Sequences, and the examples in the order in which they stand in them. */
+function layOut(examples: readonly Example[], maxLength: number, packing: boolean): { readonly sequences: readonly Packed[]; readonly examples: readonly Example[] } {
+  const bins = packing ? packBestFit(examples.map((example) => example.inputIds.length), maxLength).map((bin) => bin.map((index) => examples[index]!)) : examples.map((example) => [example]);
+  return { sequences: bins.map(joined), examples: bins.flat() };
+}
+
+function joined(examples: readonly Example[]): Packed {
+  if (examples.length === 1) {
+    const { inputIds, labels } = examples[0]!;
+    return { inputIds, labels, offsets: Int32Array.of(0, inputIds.length) };
+  }
+  const offsets = new Int32Array(examples.length + 1);
+  for (const [index, example] of examples.entries()) offsets[index + 1] = offsets[index]! + example.inputIds.length;
+  const inputIds = new Int32Array(offsets[examples.length]!);
+  const labels = new Int32Array(inputIds.length);
+  for (const [index, example] of examples.entries()) {
+    inputIds.set(example.inputIds, offsets[index]);
+    labels.set(example.labels, offsets[index]);
+  }
+  return { inputIds, labels, offsets };
+}
