@@ -1,6 +1,7 @@
 /** The part of tfjs's engine that records operations, typed, and a recording that keeps only what a backward will use. */
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import './gradients.ts';
 
 /** One recorded operation, as tfjs's engine makes it. */
 export interface TapeNode {
@@ -28,6 +29,16 @@ interface RecordingEngine {
   nextTensorId(): number;
 }
 
+/**
+ * Which saved tensors the gradient of each input reads, for operations that save more than one gradient needs. A product
+ * with a constant, such as a frozen matrix, then holds nothing of its other operand.
+ */
+const SAVED_FOR_INPUT: Readonly<Record<string, Readonly<Record<string, readonly number[]>>>> = {
+  Multiply: { a: [1], b: [0] },
+  RealDiv: { a: [1], b: [0, 1] },
+  BatchMatMul: { a: [1], b: [0] },
+};
+
 export const engine = tf.engine() as unknown as RecordingEngine;
 
 /**
@@ -49,6 +60,7 @@ export class Recording extends Array<TapeNode> {
     for (const root of roots) this.#dependents.add(root.id);
   }
 
+  /** Gradients flow through float32 alone: an integer or a condition made from a variable is a constant. */
   dependsOnRoot(tensor: Tensor): boolean {
     return this.#dependents.has(tensor.id);
   }
@@ -75,9 +87,22 @@ export class Recording extends Array<TapeNode> {
     if (isSavedClone) node.outputs.forEach((tensor) => this.#pending.add(tensor));
     else node.saved.forEach((tensor) => this.#pending.delete(tensor));
 
-    const depends = Object.values(node.inputs).some((input) => this.#dependents.has(input.id));
-    if (depends && (!isSavedClone || nested)) node.outputs.forEach((tensor) => this.#dependents.add(tensor.id));
+    const depends = Object.values(node.inputs).some((input) => input != null && this.dependsOnRoot(input));
+    if (depends && (!isSavedClone || nested)) {
+      for (const output of node.outputs) if (output.dtype === 'float32') this.#dependents.add(output.id);
+    }
     if (nested || (depends && !isSavedClone)) super.push(node);
-    else if (!isSavedClone) node.saved.forEach((tensor) => tensor.dispose());
+    if (isSavedClone || nested) return;
+    if (depends) this.#freeUnread(node);
+    else node.saved.forEach((tensor) => tensor.dispose());
+  }
+
+  #freeUnread({ kernelName, inputs, saved }: TapeNode): void {
+    const savedFor = SAVED_FOR_INPUT[kernelName];
+    if (savedFor === undefined) return;
+    const read = new Set(Object.entries(inputs).flatMap(([name, input]) => (this.dependsOnRoot(input) ? (savedFor[name] ?? []) : [])));
+    saved.forEach((tensor, i) => {
+      if (!read.has(i)) tensor.dispose();
+    });
   }
 }
