@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import type { Graft } from '../contracts/index.ts';
 import { GraftError } from '../kernel/errors.ts';
+import { syncTree } from './durable.ts';
 
 /** Folder of one graft in `adapters/` and in a checkpoint: its place in the config's `inject:` and its name. */
 export function graftFolder(index: number, graft: Pick<Graft, 'name'>): string {
@@ -14,6 +15,7 @@ export function graftFolder(index: number, graft: Pick<Graft, 'name'>): string {
  * @returns the absolute folders, in the order of the grafts
  */
 export async function saveGrafts(grafts: readonly Graft[], dir: string): Promise<readonly string[]> {
+  await mkdir(dir, { recursive: true });
   const folders: string[] = [];
   for (const [index, graft] of grafts.entries()) {
     const folder = join(dir, graftFolder(index, graft));
@@ -22,6 +24,20 @@ export async function saveGrafts(grafts: readonly Graft[], dir: string): Promise
     folders.push(folder);
   }
   return folders;
+}
+
+/**
+ * Saves the grafts of a finished run: `dir` is whole or not there.
+ * @returns the names of the folders in it, in the order of the grafts
+ */
+export async function saveAdapters(grafts: readonly Graft[], dir: string): Promise<readonly string[]> {
+  const aside = `${dir}.writing`;
+  await rm(aside, { recursive: true, force: true });
+  const folders = await saveGrafts(grafts, aside);
+  await syncTree(aside);
+  await rm(dir, { recursive: true, force: true });
+  await rename(aside, dir);
+  return folders.map((folder) => basename(folder));
 }
 
 /**

@@ -14,7 +14,7 @@ import type {
   StageHooks,
   TrainHook,
 } from '../contracts/index.ts';
-import type { Entry, RunConfig } from '../config/run-config.ts';
+import type { Entry, RunConfig } from '../config/index.ts';
 import { GraftError } from '../kernel/errors.ts';
 import { createScope, type OwnedScope } from '../kernel/scope.ts';
 import { graftFolder, loadGrafts } from './adapters.ts';
@@ -66,6 +66,7 @@ export class Session {
   readonly generations: Map<string, GenerationInfo>;
   readonly #host: RunHost;
   readonly #scope: OwnedScope;
+  #trainer: Trainer | undefined;
 
   private constructor(config: RunConfig, host: RunHost, scope: OwnedScope, started: StartedEngine, loaded: LoadedModel, generations: Map<string, GenerationInfo>) {
     this.config = config;
@@ -80,15 +81,17 @@ export class Session {
 
   /**
    * Chooses and starts the engine, and loads the model.
+   * @param onEngine is told as soon as the engine runs, before the model is loaded
    * @throws ConfigError when a plugin refuses one of its options, with the option's place in the file; GraftError otherwise
    */
-  static async open(config: RunConfig, host: RunHost): Promise<Session> {
+  static async open(config: RunConfig, host: RunHost, onEngine?: (started: StartedEngine) => void): Promise<Session> {
     const scope = createScope(`session ${config.name}`, host.log);
     const generations = new Map<string, GenerationInfo>();
     try {
-      const started = await startEngine(host.kernel, config.engine, host.log);
+      const started = await engineOf(config, host);
       scope.own(`engine ${started.engine.info.name}`, () => started.dispose());
       generations.set(started.generation.plugin, started.generation);
+      onEngine?.(started);
       const use = leaseEntry(config, host, scope, 'load', config.load);
       generations.set(use.generation.plugin, use.generation);
       const loaded = await runHook(config, host, 'load', config.load, () =>
@@ -147,10 +150,14 @@ export class Session {
   }
 
   /**
-   * Leases the train plugin.
+   * Leases the train plugin, once.
    * @throws GraftError `NO_TRAIN` when the config has no `train:`
    */
   trainer(): Trainer {
+    return (this.#trainer ??= this.#leaseTrainer());
+  }
+
+  #leaseTrainer(): Trainer {
     const entry = this.config.train;
     if (entry === undefined) throw new GraftError('NO_TRAIN', `The run ${this.config.name} has no \`train:\` entry.`, { hint: 'Add one, such as train: { use: sft }.' });
     const use = this.#lease(this.#scope, 'train', entry);
@@ -194,6 +201,15 @@ function stageCall(config: RunConfig, host: RunHost, scope: Scope, engine: Engin
     cacheDir: host.cacheDir,
     emit: (event) => host.emit(event),
   };
+}
+
+async function engineOf(config: RunConfig, host: RunHost): Promise<StartedEngine> {
+  try {
+    return await startEngine(host.kernel, config.engine, host.log);
+  } catch (error) {
+    // The engine is named at the top of the config, not in an entry of a stage.
+    throw placed(config, { use: config.engine.use, options: {}, path: [] }, error);
+  }
 }
 
 /** Leases a plugin and binds the entry's config to it, for as long as `scope` lives. */

@@ -1,0 +1,53 @@
+/** Writing so that what is there after a crash or a power cut is whole. */
+import { closeSync, fsyncSync, openSync } from 'node:fs';
+import { open, readdir, rename, stat, writeFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+
+/** Replaces a file in one move: a reader sees the old text or the new, never a part. */
+export async function writeText(path: string, text: string): Promise<void> {
+  const aside = `${path}.${process.pid}.tmp`;
+  await writeFile(aside, text);
+  await syncFile(aside);
+  await rename(aside, path);
+}
+
+export async function writeJson(path: string, value: unknown): Promise<void> {
+  await writeText(path, `${JSON.stringify(value, null, 2)}\n`);
+}
+
+/** Every file below `dir` with its size, by path relative to `dir`. */
+export async function filesUnder(dir: string): Promise<[string, number][]> {
+  const entries = await readdir(dir, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  return Promise.all(files.sort().map(async (file): Promise<[string, number]> => [relative(dir, file).replaceAll('\\', '/'), (await stat(file)).size]));
+}
+
+/** Syncs every file and folder below `dir`, and `dir`, to disk. */
+export async function syncTree(dir: string): Promise<void> {
+  for (const entry of await readdir(dir, { withFileTypes: true })) {
+    const path = join(dir, entry.name);
+    if (entry.isDirectory()) await syncTree(path);
+    else await syncFile(path);
+  }
+  await syncFolder(dir);
+}
+
+async function syncFile(path: string): Promise<void> {
+  const file = await open(path, 'r+');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Makes a rename in `dir` durable. Windows cannot open a folder, and needs no such thing. */
+export async function syncFolder(dir: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const folder = openSync(dir, 'r');
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
+  }
+}

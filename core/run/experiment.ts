@@ -1,0 +1,223 @@
+import type { Dataset, Kernel, Logger, TrainEvent } from '../contracts/index.ts';
+import type { RunConfig } from '../config/index.ts';
+import { GraftError, reasonOf } from '../kernel/errors.ts';
+import { saveAdapters } from './adapters.ts';
+import { CheckpointFolder, CheckpointWriter, type RunCheckpoint } from './checkpoints.ts';
+import { EventLog, Events, type Subscriber } from './events.ts';
+import { fingerprintOf } from './fingerprint.ts';
+import { readHistory, resultOf } from './history.ts';
+import { peakMemory, resetPeakMemory } from './peak-memory.ts';
+import { writeReport } from './reporters/html.ts';
+import { RunDirectory, type RunRecord } from './run-directory.ts';
+import { emitSamples } from './samples.ts';
+import { Session, placed, type InjectedStack } from './session.ts';
+
+/** The stack that a run trains. */
+const STACK = 'run';
+const DEFAULT_SAMPLES = 2;
+
+export interface ExperimentHost {
+  readonly kernel: Kernel;
+  readonly log: Logger;
+  readonly cacheDir: string;
+  /** Stops the run at the next step boundary, checkpointed. */
+  readonly signal: AbortSignal;
+  readonly subscribers: readonly Subscriber[];
+}
+
+export interface ExperimentOptions {
+  /** A run directory to go on with; the config must be the one inside it. */
+  readonly resume?: string;
+  /** Examples to be answered at the end by the base and by the result; default 2. */
+  readonly samples?: number;
+}
+
+/** How a run ended. */
+export interface Outcome {
+  readonly dir: string;
+  readonly record: RunRecord;
+  /** What was thrown while training. */
+  readonly error?: unknown;
+}
+
+/**
+ * One run from beginning to end: open, preprocess, inject, train, save, sample, report.
+ *
+ * What goes wrong while training is recorded and returned, for then there is a run to look at and to go on with. What goes
+ * wrong before is thrown, and a new run leaves no directory behind.
+ *
+ * @throws GraftError `RUN_LOCKED`, `NOT_A_RUN`, `RUN_FINISHED`, `RESUME_DATA_CHANGED`, and what the plugins refuse
+ */
+export async function runExperiment(config: RunConfig, host: ExperimentHost, options: ExperimentOptions = {}): Promise<Outcome> {
+  const directory = options.resume === undefined ? await RunDirectory.create(config) : await reopen(options.resume);
+  try {
+    const run = await Experiment.begin(config, directory, host, options);
+    try {
+      await run.carryOut();
+      return { dir: directory.dir, record: directory.record, error: run.error };
+    } finally {
+      await run.end();
+    }
+  } catch (error) {
+    if (options.resume === undefined) await directory.discard();
+    throw error;
+  } finally {
+    directory.release();
+  }
+}
+
+async function reopen(dir: string): Promise<RunDirectory> {
+  const directory = await RunDirectory.open(dir);
+  if (directory.record.status !== 'succeeded') return directory;
+  directory.release();
+  throw new GraftError('RUN_FINISHED', `The run in ${dir} has finished: there is nothing to resume.`, { hint: 'Start a new one with `graft run`.' });
+}
+
+class Experiment {
+  /** What was thrown while training. */
+  error: unknown;
+  readonly #config: RunConfig;
+  readonly #directory: RunDirectory;
+  readonly #host: ExperimentHost;
+  readonly #options: ExperimentOptions;
+  readonly #checkpoints: CheckpointFolder;
+  readonly #from: RunCheckpoint | undefined;
+  readonly #events: Events;
+  readonly #eventLog: EventLog;
+  readonly #began = performance.now();
+  #session: Session | undefined;
+
+  private constructor(config: RunConfig, directory: RunDirectory, host: ExperimentHost, options: ExperimentOptions, checkpoints: CheckpointFolder, from: RunCheckpoint | undefined) {
+    this.#config = config;
+    this.#directory = directory;
+    this.#host = host;
+    this.#options = options;
+    this.#checkpoints = checkpoints;
+    this.#from = from;
+    this.#eventLog = new EventLog(directory.eventsFile, from?.eventBytes ?? 0);
+    this.#events = new Events(host.log);
+    this.#events.subscribe(this.#eventLog);
+    host.subscribers.forEach((subscriber) => this.#events.subscribe(subscriber));
+  }
+
+  /** Cleans up what a killed process left, and finds where to go on. */
+  static async begin(config: RunConfig, directory: RunDirectory, host: ExperimentHost, options: ExperimentOptions): Promise<Experiment> {
+    resetPeakMemory();
+    const checkpoints = new CheckpointFolder(directory.checkpointsDir);
+    const leftovers = await checkpoints.cleanUp();
+    const from = await checkpoints.latest();
+    const run = new Experiment(config, directory, host, options, checkpoints, from);
+    leftovers.forEach((message) => run.#log('warn', message));
+    if (options.resume !== undefined) await run.#resumed();
+    return run;
+  }
+
+  /** The recipe. */
+  async carryOut(): Promise<void> {
+    const session = await this.#open();
+    const dataset = await session.preprocess();
+    await this.#recordData(dataset);
+    const injected = await session.inject(STACK, { from: this.#from?.graftsDir });
+    await this.#plan(session, dataset, injected);
+    try {
+      const ended = await this.#train(session, dataset, injected);
+      if (ended.reason === 'cancelled') return await this.#record('cancelled', { reason: `It was stopped after step ${ended.step}.` });
+      const adapters = await saveAdapters(injected.grafts, this.#directory.adaptersDir);
+      await this.#directory.update({ adapters: adapters.map((folder) => `adapters/${folder}`) });
+      await emitSamples(session, STACK, dataset, this.#options.samples ?? DEFAULT_SAMPLES, this.#host.signal, (event) => this.#events.emit(event));
+      await this.#record('succeeded');
+    } catch (error) {
+      this.error = error;
+      await this.#record('failed', { reason: reasonOf(error), code: GraftError.is(error) ? error.code : undefined });
+    }
+  }
+
+  async end(): Promise<void> {
+    const { status, reason, id } = this.#directory.record;
+    this.#events.emit({ type: 'run-ended', run: id, status: status === 'running' ? 'failed' : status, reason, seconds: (performance.now() - this.#began) / 1000 });
+    this.#eventLog.close();
+    if (status !== 'running') await writeReport(this.#directory);
+    await this.#session?.dispose();
+  }
+
+  async #open(): Promise<Session> {
+    const { id, name } = this.#directory.record;
+    const host = { ...this.#host, emit: this.#events.emit.bind(this.#events) };
+    this.#session = await Session.open(this.#config, host, ({ engine, reason }) =>
+      this.#events.emit({ type: 'run-started', run: id, dir: this.#directory.dir, name, engine: `${engine.info.name} (${engine.info.detail})`, reason }),
+    );
+    await this.#directory.update({ engine: { ...this.#session.engine.info, reason: this.#session.engineReason } });
+    return this.#session;
+  }
+
+  async #recordData(dataset: Dataset): Promise<void> {
+    const fingerprint = fingerprintOf(dataset);
+    const before = this.#directory.record.data?.fingerprint;
+    if (this.#from !== undefined && before !== undefined && before !== fingerprint) {
+      throw new GraftError('RESUME_DATA_CHANGED', `The training data is not what the run in ${this.#directory.dir} began with, so it cannot go on as if nothing had happened.`, {
+        hint: 'Bring the data files back as they were, or start a new run.',
+      });
+    }
+    await this.#directory.update({ data: { ...dataset.stats, sequences: dataset.train.length, evalSequences: dataset.eval.length, fingerprint } });
+  }
+
+  async #plan(session: Session, dataset: Dataset, { grafts }: InjectedStack): Promise<void> {
+    const { hook, entry } = session.trainer();
+    try {
+      const plan = hook.plan({ config: entry.options, dataset, grafts, model: session.model, seed: this.#config.seed });
+      await this.#recordGenerations(session);
+      await this.#directory.update({ plan });
+      this.#events.emit({ type: 'plan', plan });
+    } catch (error) {
+      throw placed(this.#config, entry, error);
+    }
+  }
+
+  async #train(session: Session, dataset: Dataset, { grafts, stack }: InjectedStack): Promise<Extract<TrainEvent, { type: 'train-ended' }>> {
+    const { hook, entry } = session.trainer();
+    const checkpoints = new CheckpointWriter(this.#checkpoints, grafts, () => this.#eventLog.sync());
+    const training = hook.train({ ...session.call(entry), model: session.model, dataset, grafts, stack, checkpoints, resume: this.#from });
+    let ended: Extract<TrainEvent, { type: 'train-ended' }> | undefined;
+    for await (const event of training) {
+      this.#events.emit(event);
+      if (event.type === 'checkpoint') await writeReport(this.#directory);
+      if (event.type === 'train-ended') ended = event;
+    }
+    if (ended === undefined) throw new GraftError('TRAIN_UNFINISHED', `The train plugin ${entry.use} stopped without saying why (it yields train-ended last).`);
+    return ended;
+  }
+
+  async #record(status: 'succeeded' | 'failed' | 'cancelled', why: { readonly reason?: string; readonly code?: string } = {}): Promise<void> {
+    const estimated = this.#directory.record.plan?.peakMemoryBytes ?? 0;
+    await this.#directory.update({
+      status,
+      ...why,
+      endedAt: new Date().toISOString(),
+      memory: { estimatedPeakBytes: estimated, measuredPeakBytes: peakMemory() },
+      result: resultOf(readHistory(this.#directory.eventsFile)),
+    });
+  }
+
+  /** A plugin that has changed since the run began may well compute something else: the run goes on, and says so. */
+  async #recordGenerations(session: Session): Promise<void> {
+    const before = this.#directory.record.generations;
+    for (const { plugin, hash } of session.generations.values()) {
+      const earlier = before[plugin]?.hash;
+      if (earlier !== undefined && earlier !== hash) this.#log('warn', `The plugin ${plugin} has changed since the run began (${earlier.slice(0, 12)} is now ${hash.slice(0, 12)}): what follows may differ from what would have been.`);
+    }
+    await this.#directory.update({ generations: Object.fromEntries([...session.generations.values()].map(({ plugin, version, hash }) => [plugin, { version, hash }])) });
+  }
+
+  /** The checkpoint was told of after it had been written, in events that are cut off. */
+  async #resumed(): Promise<void> {
+    const step = this.#from?.step ?? 0;
+    if (this.#from !== undefined) this.#events.emit({ type: 'checkpoint', step, dir: this.#from.dir, best: (await this.#checkpoints.best())?.step === step });
+    this.#log('info', step === 0 ? 'Resumed from the beginning: there was no whole checkpoint.' : `Resumed from the checkpoint of step ${step}.`);
+    const { resumed } = this.#directory.record;
+    await this.#directory.update({ status: 'running', reason: undefined, code: undefined, endedAt: undefined, resumed: [...resumed, { at: new Date().toISOString(), step }] });
+  }
+
+  #log(level: 'info' | 'warn', message: string): void {
+    this.#events.emit({ type: 'log', level, message });
+  }
+}

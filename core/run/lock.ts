@@ -1,0 +1,73 @@
+import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { GraftError } from '../kernel/errors.ts';
+
+/** Who writes a run. */
+interface Holder {
+  readonly pid: number;
+  readonly host: string;
+  /** When the process began, in the kernel's own clock ticks, where /proc tells: a number used again is told apart. */
+  readonly began?: string;
+}
+
+/**
+ * Takes a run directory for this process: two never write one run.
+ * A lock whose process is gone is taken over.
+ * @returns a function that releases it
+ * @throws GraftError `RUN_LOCKED` naming the process that holds it
+ */
+export function lockRun(dir: string): () => void {
+  const path = join(dir, 'run.lock');
+  if (!create(path)) {
+    const holder = read(path);
+    if (holder !== undefined && alive(holder)) {
+      throw new GraftError('RUN_LOCKED', `Another process writes ${dir}: process ${holder.pid}${holder.host === hostname() ? '' : ` on ${holder.host}`}.`, {
+        hint: `Wait for it or end it. If it is certainly gone, delete ${path}.`,
+      });
+    }
+    rmSync(path, { force: true });
+    if (!create(path)) throw new GraftError('RUN_LOCKED', `Another process took ${dir} at the same moment.`, { hint: 'Try again.' });
+  }
+  return () => rmSync(path, { force: true });
+}
+
+function create(path: string): boolean {
+  try {
+    const file = openSync(path, 'wx');
+    writeSync(file, JSON.stringify({ pid: process.pid, host: hostname(), began: beganAt(process.pid) } satisfies Holder));
+    closeSync(file);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+function read(path: string): Holder | undefined {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as Holder;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A process on another machine cannot be seen, and counts as alive. */
+function alive(holder: Holder): boolean {
+  if (holder.host !== hostname()) return true;
+  try {
+    process.kill(holder.pid, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
+  }
+  return holder.began === undefined || holder.began === beganAt(holder.pid);
+}
+
+/** Field 22 of /proc/<pid>/stat; the name in field 2 may hold spaces. */
+function beganAt(pid: number): string | undefined {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)!.split(' ')[19];
+  } catch {
+    return undefined;
+  }
+}

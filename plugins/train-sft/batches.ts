@@ -1,0 +1,119 @@
+import { concatPacked, rng, trainedTokens, type Packed, type PackedBatch } from 'graft';
+import type { SftSettings } from './options.ts';
+
+const DEFAULT_BATCH_SIZE = 8;
+
+/** Where one step stands in the run, and its data. */
+export interface Step {
+  /** Passes over the data when the step is done, fractional. */
+  readonly epoch: number;
+  /** Whether it is the last of its epoch, or of the run. */
+  readonly endsEpoch: boolean;
+  readonly sequences: readonly Packed[];
+}
+
+/**
+ * Which sequences each step of a run trains on. The order of an epoch depends on the seed and the epoch's number alone,
+ * so a resumed run finds its place without replaying anything. The last, smaller batch of an epoch is kept.
+ */
+export class Batches {
+  readonly totalSteps: number;
+  /** Passes over the data in all, fractional. */
+  readonly epochs: number;
+  readonly #sequences: readonly Packed[];
+  readonly #settings: SftSettings;
+  readonly #seed: number;
+  /** First step of each epoch, and one past the last. */
+  readonly #epochStarts: readonly number[];
+  #cached: { readonly epoch: number; readonly batches: readonly (readonly number[])[] } | undefined;
+
+  /** @param sequences those that have something to train on */
+  constructor(sequences: readonly Packed[], settings: SftSettings, seed: number) {
+    this.#sequences = sequences;
+    this.#settings = settings;
+    this.#seed = seed;
+    const starts = [0];
+    let steps = 0;
+    for (let epoch = 0; settings.max_steps === undefined ? epoch < settings.epochs : steps < settings.max_steps; epoch++) {
+      steps += this.#stepsIn(epoch);
+      starts.push(steps);
+    }
+    const partial = settings.epochs % 1;
+    if (settings.max_steps !== undefined) steps = settings.max_steps;
+    else if (partial > 0) steps = starts.at(-2)! + Math.ceil(partial * (steps - starts.at(-2)!));
+    this.#epochStarts = starts;
+    this.totalSteps = steps;
+    this.epochs = steps === 0 ? 0 : this.#epochAt(steps);
+  }
+
+  /** @param index steps done before: 0 for the first */
+  at(index: number): Step {
+    const epoch = this.#epochStarts.findLastIndex((start) => start <= index);
+    const batch = this.#batchesOf(epoch)[index - this.#epochStarts[epoch]!]!;
+    return {
+      epoch: this.#epochAt(index + 1),
+      endsEpoch: index + 1 === this.#epochStarts[epoch + 1] || index + 1 === this.totalSteps,
+      sequences: batch.map((sequence) => this.#sequences[sequence]!),
+    };
+  }
+
+  #epochAt(stepsDone: number): number {
+    const epoch = this.#epochStarts.findLastIndex((start) => start < stepsDone);
+    return epoch + (stepsDone - this.#epochStarts[epoch]!) / (this.#epochStarts[epoch + 1]! - this.#epochStarts[epoch]!);
+  }
+
+  #stepsIn(epoch: number): number {
+    if (this.#settings.batch_tokens === undefined) return Math.ceil(this.#sequences.length / (this.#settings.batch_size ?? DEFAULT_BATCH_SIZE));
+    return this.#batchesOf(epoch).length;
+  }
+
+  #batchesOf(epoch: number): readonly (readonly number[])[] {
+    if (this.#cached?.epoch !== epoch) {
+      const order = rng(this.#seed, 'train-sft', 'order', epoch).shuffle(Array.from(this.#sequences, (_, index) => index));
+      this.#cached = { epoch, batches: this.#group(order) };
+    }
+    return this.#cached.batches;
+  }
+
+  #group(order: readonly number[]): number[][] {
+    const { batch_tokens, batch_size = DEFAULT_BATCH_SIZE } = this.#settings;
+    const weight = (index: number): number => (batch_tokens === undefined ? 1 : this.#sequences[index]!.inputIds.length);
+    return fill(order, weight, batch_tokens ?? batch_size);
+  }
+}
+
+/**
+ * Splits a step into forward passes of at most `maxTokens` tokens. A sequence may be divided between its examples, which
+ * never see each other; one example that is longer is a pass of its own.
+ */
+export function microBatches(sequences: readonly Packed[], maxTokens: number): PackedBatch[] {
+  const examples = sequences.flatMap((sequence) => (sequence.inputIds.length <= maxTokens ? [sequence] : examplesOf(sequence)));
+  return fill(examples, (example) => example.inputIds.length, maxTokens).map(concatPacked);
+}
+
+/** The sequences that a loss can be computed on. */
+export function trainable(sequences: readonly Packed[]): Packed[] {
+  return sequences.filter((sequence) => trainedTokens(sequence) > 0);
+}
+
+/** Puts items in groups in their order; a group is closed when the next item would take it over `limit`. */
+function fill<T>(items: readonly T[], weight: (item: T) => number, limit: number): T[][] {
+  const groups: T[][] = [];
+  let room = 0;
+  for (const item of items) {
+    if (groups.length === 0 || weight(item) > room) {
+      groups.push([]);
+      room = limit;
+    }
+    groups.at(-1)!.push(item);
+    room -= weight(item);
+  }
+  return groups;
+}
+
+function examplesOf({ inputIds, labels, offsets }: Packed): Packed[] {
+  return Array.from({ length: offsets.length - 1 }, (_, i) => {
+    const [start, end] = [offsets[i]!, offsets[i + 1]!];
+    return { inputIds: inputIds.subarray(start, end), labels: labels.subarray(start, end), offsets: Int32Array.of(0, end - start) };
+  });
+}

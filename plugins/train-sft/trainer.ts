@@ -1,0 +1,106 @@
+import { AdamW, clipScale, type TrainCall, type TrainEvent } from 'graft';
+import { Batches } from './batches.ts';
+import { evaluate } from './evaluation.ts';
+import { assertFinite, stepGradients } from './gradients.ts';
+import { evalSequencesOf, sequencesOf, trainablesOf } from './inputs.ts';
+import { settingsOf, type Rhythm, type SftOptions } from './options.ts';
+import { afterEvaluation, afterStep, BEGINNING, stopsEarly, type Progress } from './progress.ts';
+import { learningRateFactor, warmupStepsOf } from './schedule.ts';
+import { restoreTensors, saveTensors } from './tensors.ts';
+
+/**
+ * Supervised fine-tuning: minimises the mean loss of the trained tokens with AdamW (Loshchilov and Hutter 2019),
+ * g <- g min(1, max_grad_norm / ||g||).
+ *
+ * All that a step depends on is the tensors in the last checkpoint, the seed, and the numbers in `Progress`; so a run that
+ * was killed goes on from a checkpoint with the losses it would have had.
+ *
+ * @throws GraftError `NOTHING_TO_TRAIN`, `NO_TRAINED_TOKENS`, `NO_EVAL_DATA`, `OPTIONS_CONFLICT`, `LOSS_NOT_FINITE`, `GRADIENT_NOT_FINITE`
+ */
+export async function* train(call: TrainCall<SftOptions>): AsyncGenerator<TrainEvent> {
+  const { model, stack, checkpoints, signal, seed } = call;
+  const settings = settingsOf(call.config);
+  const trainables = trainablesOf(call);
+  const batches = new Batches(sequencesOf(call), settings, seed);
+  const evalSequences = evalSequencesOf(call);
+  const schedule = { type: settings.lr_scheduler_type, warmupSteps: warmupStepsOf(settings, batches.totalSteps), totalSteps: batches.totalSteps };
+  const optimizer = new AdamW(trainables, { beta1: settings.adam_beta1, beta2: settings.adam_beta2, eps: settings.adam_epsilon, weightDecay: settings.weight_decay });
+
+  let progress: Progress = BEGINNING;
+  let savedStep: number | undefined;
+  if (call.resume !== undefined) {
+    progress = call.resume.state as Progress;
+    savedStep = progress.step;
+    await restoreTensors(call.resume.dir, progress.step, trainables, optimizer);
+  }
+
+  async function evaluation(): Promise<TrainEvent> {
+    const began = performance.now();
+    const { loss, trainedTokens } = await evaluate(model, stack, evalSequences, settings.micro_batch_tokens);
+    progress = afterEvaluation(progress, loss, settings.early_stopping_threshold);
+    return { type: 'evaluation', step: progress.step, loss, perplexity: Math.exp(loss), trainedTokens, seconds: (performance.now() - began) / 1000 };
+  }
+
+  async function checkpoint(evalLoss?: number): Promise<TrainEvent> {
+    const { dir, best } = await checkpoints.save(progress.step, {
+      state: progress,
+      evalLoss,
+      keep: settings.save_total_limit,
+      write: (folder) => saveTensors(folder, trainables, optimizer),
+    });
+    savedStep = progress.step;
+    return { type: 'checkpoint', step: progress.step, dir, best };
+  }
+
+  const evaluates = (rhythm: Rhythm): boolean => rhythm !== undefined && evalSequences.length > 0;
+  if (call.resume === undefined && settings.eval_on_start && evaluates(settings.evaluate)) yield await evaluation();
+
+  while (progress.step < batches.totalSteps && !stopsEarly(progress, settings)) {
+    if (signal.aborted) {
+      if (savedStep !== progress.step && progress.step > 0) yield await checkpoint();
+      yield ended('cancelled');
+      return;
+    }
+    const began = performance.now();
+    const { sequences, epoch, endsEpoch } = batches.at(progress.step);
+    const learningRate = settings.learning_rate * learningRateFactor(schedule, progress.step);
+    const result = await stepGradients({ model, stack, trainables, sequences, maxTokens: settings.micro_batch_tokens, seed, firstPass: progress.passes });
+    try {
+      assertFinite(result, trainables, { step: progress.step + 1, learningRate, recentLosses: progress.recentLosses, checkpointStep: savedStep });
+      optimizer.apply(result.gradients, learningRate, settings.max_grad_norm === 0 ? 1 : clipScale(result.norm, settings.max_grad_norm));
+    } finally {
+      result.gradients.forEach((gradient) => gradient.dispose());
+    }
+    progress = afterStep(progress, result.loss, result.passes);
+    yield {
+      type: 'step',
+      step: progress.step,
+      totalSteps: batches.totalSteps,
+      epoch,
+      loss: result.loss,
+      learningRate,
+      gradNorm: result.norm,
+      tokens: result.tokens,
+      trainedTokens: result.trainedTokens,
+      seconds: (performance.now() - began) / 1000,
+    };
+
+    const due = (rhythm: Rhythm): boolean => rhythm !== undefined && (progress.step === batches.totalSteps || (rhythm.every === 'epoch' ? endsEpoch : progress.step % rhythm.every === 0));
+    const evaluated = evaluates(settings.evaluate) && due(settings.evaluate) ? await evaluation() : undefined;
+    if (evaluated !== undefined) yield evaluated;
+    const isBest = evaluated !== undefined && settings.load_best_model_at_end && progress.evalLoss === progress.bestEvalLoss;
+    if (due(settings.save) || isBest) yield await checkpoint(evaluated === undefined ? undefined : progress.evalLoss);
+  }
+
+  const best = settings.load_best_model_at_end ? await checkpoints.best() : undefined;
+  if (best !== undefined && best.step !== progress.step) {
+    await restoreTensors(best.dir, best.step, trainables, optimizer);
+    progress = { ...progress, evalLoss: (best.state as Progress).evalLoss };
+    call.log.info(`Went back to the checkpoint of step ${best.step}, whose evaluation loss is the lowest.`);
+  }
+  yield ended(progress.step < batches.totalSteps ? 'early-stopping' : 'completed');
+
+  function ended(reason: 'completed' | 'early-stopping' | 'cancelled'): TrainEvent {
+    return { type: 'train-ended', step: progress.step, reason, loss: progress.recentLosses.at(-1) ?? Number.NaN, evalLoss: progress.evalLoss };
+  }
+}
