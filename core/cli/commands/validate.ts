@@ -6,7 +6,7 @@ import type { RunConfig } from '../../config/index.ts';
 import { configReference } from '../../config/reference.ts';
 import { GraftError } from '../../kernel/errors.ts';
 import { openHost } from '../host.ts';
-import { EXIT } from '../main.ts';
+import { EXIT } from '../exit.ts';
 
 interface ValidateOptions {
   readonly set: readonly string[];
