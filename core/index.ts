@@ -14,7 +14,7 @@ export { product } from './tensor/matmul.ts';
 export { concatPacked, IGNORED, positionsOf, shiftLabels, trainedTokens } from './tensor/packed.ts';
 export { rng, type Rng } from './tensor/rng.ts';
 export { AdamW, clipScale, globalNorm, type AdamWOptions, type AdamWState } from './tensor/adamw.ts';
-export { assembleDataset, type DatasetParts } from './data/dataset.ts';
+export { assembleDataset, buildDataset, type DatasetParts, type SplitOptions } from './data/dataset.ts';
 export { fileBytes, type ReadMeter } from './data/bytes.ts';
 export { dataFiles } from './data/files.ts';
 export { holdOut, type HeldOut } from './data/hold-out.ts';
@@ -25,3 +25,8 @@ export { badRowSummary, RowProblem, type BadRow, type BadRowPolicy, type Row } f
 export { tokeniseFiles, type TokeniseJob } from './data/tokenise.ts';
 export type { Example } from './data/example.ts';
 export type { Tokenised } from './data/cache-file.ts';
+export { checkPatternsMatch, didYouMean, isNamed, patternValue, selectLinearSites, ALL_LINEAR, type ModuleSelection } from './tensor/modules.ts';
+export { initialized, kaimingUniform, normal, ones, truncatedNormal, uniform, zeros, type Initializer } from './tensor/initializers.ts';
+export { thawParameters, type ThawedParameter, type ThawedParameters } from './tensor/thawed.ts';
+export { readJsonFile } from './tensor/json-file.ts';
+export { checkOptions } from './config/options.ts';

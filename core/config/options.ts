@@ -1,6 +1,6 @@
 import type { TSchema } from 'typebox';
 import { GraftError } from '../kernel/errors.ts';
-import { complaintsOf } from './complaint.ts';
+import { complaintsOf, complaintText } from './complaint.ts';
 import { violations } from './validator.ts';
 
 /**
@@ -15,5 +15,5 @@ export function checkOptions(schema: TSchema, options: unknown, owner: string, a
   const complaints = complaintsOf(violations(schema, copy), copy, { name: owner, noun: 'option' });
   const [first] = complaints;
   if (first === undefined) return copy;
-  throw new GraftError(first.code, complaints.map((complaint) => complaint.message).join(' '), { option: [...at, ...first.path] });
+  throw new GraftError(first.code, complaints.map(complaintText).join(' '), { option: [...at, ...first.path] });
 }

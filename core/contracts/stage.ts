@@ -5,6 +5,7 @@
  * `preprocess` entries feed each other in the order listed; `inject` entries graft onto the same model in the order
  * listed (that is what a mixed strategy is).
  */
+import type { TSchema } from 'typebox';
 import type { Dataset } from './data.ts';
 import type { Engine } from './engine.ts';
 import type { RunEvent } from './events.ts';
@@ -75,6 +76,8 @@ export interface InjectHook<C = unknown> {
    * @throws GraftError where it holds this method with something that the plugin can't compute, by name
    */
   recognize?(dir: string): Promise<Partial<C> | undefined>;
+  /** The plugin's config schema, for a plugin that composes this one and passes options on. */
+  readonly options?: TSchema;
 }
 
 export interface TrainCall<C> extends StageCall<C> {

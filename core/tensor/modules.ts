@@ -2,7 +2,7 @@
  * Which modules a strategy stands on, chosen as PEFT chooses them: the same config picks the same modules there and here.
  * Format: PEFT 0.21, `tuners_utils.check_target_module_exists` and `utils.other.get_pattern_key`.
  */
-import { closest } from 'fastest-levenshtein';
+import { distance } from 'fastest-levenshtein';
 import type { Site } from '../contracts/index.ts';
 import { GraftError, type OptionPath } from '../kernel/errors.ts';
 
@@ -74,10 +74,12 @@ export function checkPatternsMatch(patterns: Readonly<Record<string, number>>, p
 
 /** "Did you mean": the valid name nearest to what was written, with a leading space, or nothing where none is near. */
 export function didYouMean(written: string, paths: readonly string[]): string {
-  const names = candidates(paths);
-  if (names.length === 0) return '';
-  const nearest = closest(written, names);
-  return ` Did you mean "${nearest}"?`;
+  const allowed = Math.max(1, Math.floor(written.length / 3));
+  const [nearest] = candidates(paths)
+    .map((name) => ({ name, changes: distance(written.toLowerCase(), name.toLowerCase()) }))
+    .filter(({ changes }) => changes <= allowed)
+    .sort((a, b) => a.changes - b.changes);
+  return nearest === undefined ? '' : ` Did you mean "${nearest.name}"?`;
 }
 
 interface Match {
@@ -92,7 +94,7 @@ function matchTargets(linear: readonly Site[], { target_modules: targets }: Modu
     const all = targets.toLowerCase() === ALL_LINEAR;
     const expression = all ? undefined : patternOf(targets, ['target_modules']);
     const sites = linear.filter((site) => (expression === undefined ? site.path !== 'lm_head' : expression.test(site.path)));
-    if (sites.length === 0) throw noTarget(targets, ['target_modules'], paths, 'the regular expression must match a whole path');
+    if (sites.length === 0) throw noRegexTarget(targets, paths);
     return sites.map((site) => ({ site, exact: true }));
   }
   targets.forEach((name, index) => {
@@ -179,10 +181,17 @@ function noLayer(paths: readonly string[], selection: ModuleSelection): GraftErr
   });
 }
 
-function noTarget(written: string, option: OptionPath, paths: readonly string[], why?: string): GraftError {
+function noRegexTarget(written: string, paths: readonly string[]): GraftError {
+  return new GraftError('TARGET_MODULES_NO_MATCH', `target_modules: as a regular expression for whole paths, "${written}" matches no linear layer of this model.`, {
+    option: ['target_modules'],
+    hint: paths.some((path) => isNamed(path, written)) ? `To name modules by their end, write a list: ["${written}"].` : `A path here is, say, ${paths[0] ?? 'lm_head'}.`,
+  });
+}
+
+function noTarget(written: string, option: OptionPath, paths: readonly string[]): GraftError {
   return new GraftError(
     'TARGET_MODULES_NO_MATCH',
-    `target_modules: "${written}" matches no linear layer of this model${why === undefined ? '' : ` (${why})`}.${/[\\^$*+?()|[\]]/.test(written) ? '' : didYouMean(written, paths)}`,
+    `target_modules: "${written}" matches no linear layer of this model.${didYouMean(written, paths)}`,
     { option, hint: `Linear layers: ${candidates(paths).filter((name) => !name.includes('.')).join(', ')}; or a whole path, such as ${paths[0] ?? 'lm_head'}.` },
   );
 }
