@@ -1,0 +1,68 @@
+/** Requests to token ids. */
+import { GraftError, type ChatMessage, type ServedModel, type Tokenizer } from 'graft';
+import { invalid } from './api-error.ts';
+import type { ChatBody, CompletionBody } from './body.ts';
+import type { ServeOptions } from './options.ts';
+
+type ChatTemplate = ServeOptions['chat_template'];
+
+/**
+ * The prompts of a completion: one for a string or a list of ids, several for a list of either.
+ * @throws ApiError 400 for an empty prompt or an id that the vocabulary lacks
+ */
+export function completionPrompts(prompt: CompletionBody['prompt'], tokenizer: Tokenizer): readonly Int32Array[] {
+  const list: readonly (string | readonly number[])[] = typeof prompt === 'string' ? [prompt] : isIds(prompt) ? [prompt] : prompt;
+  return list.map((item) => {
+    const ids = typeof item === 'string' ? tokenizer.encode(item) : Int32Array.from(item);
+    if (ids.length === 0) throw invalid("Invalid value for 'prompt': it has no tokens.", 'prompt', 'invalid_value');
+    const outside = ids.find((id) => id >= tokenizer.vocabSize);
+    if (outside !== undefined) throw invalid(`Invalid value for 'prompt': token ${outside} is not in the vocabulary of ${tokenizer.vocabSize}.`, 'prompt', 'invalid_value');
+    return ids;
+  });
+}
+
+const isIds = (prompt: Exclude<CompletionBody['prompt'], string>): prompt is number[] => typeof prompt[0] === 'number';
+
+/**
+ * Renders messages as the prompt for the assistant's next turn.
+ * @throws ApiError 400 for a role or content that is not text, and where the template refuses the messages
+ */
+export function chatPrompt(messages: ChatBody['messages'], { tokenizer }: Pick<ServedModel, 'tokenizer'>, template: ChatTemplate): Int32Array {
+  const turns = messages.map(plainMessage);
+  if (tokenizer.hasChatTemplate && template !== 'alpaca') {
+    try {
+      // The template writes the special tokens itself.
+      return tokenizer.encode(tokenizer.applyChatTemplate(turns, { addGenerationPrompt: true }), { addSpecialTokens: false });
+    } catch (error) {
+      if (GraftError.is(error)) throw invalid(error.message, 'messages', 'chat_template');
+      throw error;
+    }
+  }
+  if (template === 'model') {
+    throw invalid("This model has no chat template. Use /v1/completions, or set the server's option chat_template to alpaca.", 'messages', 'no_chat_template');
+  }
+  return tokenizer.encode(alpacaPrompt(turns, tokenizer.eosToken ?? ''));
+}
+
+/** The frame of Taori et al. 2023 without its preamble; earlier turns stand in the same frame, each answer ended as in training. */
+export function alpacaPrompt(turns: readonly ChatMessage[], endOfTurn: string): string {
+  return turns
+    .map(({ role, content }) => {
+      if (role === 'assistant') return `${content}${endOfTurn}\n\n`;
+      if (role === 'system') return `${content}\n\n`;
+      return `### Instruction:\n${content}\n\n### Response:\n`;
+    })
+    .join('');
+}
+
+function plainMessage({ role, content }: ChatBody['messages'][number], index: number): ChatMessage {
+  const at = `messages[${index}]`;
+  if (!['system', 'developer', 'user', 'assistant'].includes(role)) {
+    throw invalid(`Invalid value for '${at}.role': '${role}' is not supported; use system, developer, user or assistant.`, `${at}.role`, 'invalid_value');
+  }
+  if (content === null) throw invalid(`Invalid value for '${at}.content': it must be text.`, `${at}.content`, 'invalid_value');
+  const parts = typeof content === 'string' ? [{ type: 'text', text: content }] : content;
+  const foreign = parts.find((part) => part.type !== 'text' || part.text === undefined);
+  if (foreign !== undefined) throw invalid(`Invalid value for '${at}.content': a part of type '${foreign.type}' is not supported; only text is.`, `${at}.content`, 'invalid_value');
+  return { role: role === 'developer' ? 'system' : role, content: parts.map((part) => part.text ?? '').join('') };
+}
