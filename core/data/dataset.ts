@@ -1,6 +1,44 @@
 import type { Dataset, Packed } from '../contracts/index.ts';
+import { GraftError } from '../kernel/errors.ts';
+import type { Tokenised } from './cache-file.ts';
 import { trainedTokensOf, type Example } from './example.ts';
+import { holdOut } from './hold-out.ts';
 import { packBestFit } from './pack.ts';
+
+/** How tokenised files become a dataset. */
+export interface SplitOptions {
+  /** See `holdOut`. */
+  readonly evalSplit: number;
+  /** Whether the examples come in a random order instead of the files' own. */
+  readonly shuffle: boolean;
+  /** Starts the random stream of a purpose, from the run's seed. */
+  random(purpose: string): { shuffle(indices: Int32Array): Int32Array };
+}
+
+/**
+ * Splits, shuffles and lays out tokenised files.
+ * @param evalFiles examples to evaluate on, beside those that the split holds out
+ * @throws GraftError `NO_EXAMPLES` when there is nothing to train on, `EVAL_SPLIT` when the split leaves nothing
+ */
+export function buildDataset(
+  files: Tokenised,
+  evalFiles: Tokenised | undefined,
+  { evalSplit, shuffle, random }: SplitOptions,
+  layout: Pick<DatasetParts, 'input' | 'maxLength' | 'packing'>,
+): Dataset {
+  if (files.examples.length === 0) {
+    throw new GraftError('NO_EXAMPLES', `The data holds no example to train on${files.badRows.count === 0 ? '' : `; ${files.badRows.count} bad rows were left out, the first: ${files.badRows.reasons[0]}`}.`, { option: ['data'] });
+  }
+  const split = holdOut(files.examples.length, evalSplit, (indices) => random('eval split').shuffle(indices));
+  const order = shuffle ? random('shuffle').shuffle(Int32Array.from(split.train)) : split.train;
+  const pick = (indices: ArrayLike<number>): Example[] => Array.from(indices, (index) => files.examples[index]!);
+  return assembleDataset({
+    ...layout,
+    train: pick(order),
+    eval: [...pick(split.eval), ...(evalFiles?.examples ?? [])],
+    badRows: files.badRows.count + (evalFiles?.badRows.count ?? 0),
+  });
+}
 
 /** What a dataset is put together from. */
 export interface DatasetParts {

@@ -58,7 +58,7 @@ export class BadRows {
 }
 
 /** A sentence for a warning; undefined when there is nothing to warn of. */
-export function badRowSummary({ count, reasons }: Pick<BadRows, 'count' | 'reasons'>): string | undefined {
+export function badRowSummary({ count, reasons }: { readonly count: number; readonly reasons: readonly string[] }): string | undefined {
   if (count === 0) return undefined;
   const more = count > reasons.length ? `\n  and ${count - reasons.length} more` : '';
   return `${count} bad ${count === 1 ? 'row was' : 'rows were'} left out:\n${reasons.map((reason) => `  ${reason}`).join('\n')}${more}`;

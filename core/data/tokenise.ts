@@ -10,7 +10,7 @@ import { reasonOf } from '../kernel/errors.ts';
 import { fileDigest, ReadMeter } from './bytes.ts';
 import { readCacheFile, writeCacheFile, type Tokenised } from './cache-file.ts';
 import type { Example } from './example.ts';
-import { BadRows, isBadRow, RowProblem, type BadRow, type BadRowPolicy, type Row } from './row.ts';
+import { badRowSummary, BadRows, isBadRow, RowProblem, type BadRow, type BadRowPolicy, type Row } from './row.ts';
 
 /** Files to be turned into examples, and how. */
 export interface TokeniseJob {
@@ -48,6 +48,7 @@ export async function tokeniseFiles(job: TokeniseJob): Promise<Tokenised> {
   const cached = await fromCache(path, call);
   if (cached !== undefined) return cached;
   const made = await tokeniseRows(job);
+  announce(made, call);
   try {
     await writeCacheFile(path, made);
   } catch (error) {
@@ -75,7 +76,7 @@ async function tokeniseRows({ call, files, read, tokenise, notes, badRows: polic
       if (isBadRow(row)) badRows.report(row);
       else {
         try {
-          examples.push(...tokenise(row));
+          for (const example of tokenise(row)) examples.push(example);
           used++;
         } catch (error) {
           if (!(error instanceof RowProblem)) throw error;
@@ -102,13 +103,20 @@ async function tokeniseRows({ call, files, read, tokenise, notes, badRows: polic
 async function fromCache(path: string, call: TokeniseJob['call']): Promise<Tokenised | undefined> {
   try {
     const cached = await readCacheFile(path);
-    if (cached !== undefined) call.emit({ type: 'log', level: 'info', message: `Using ${cached.examples.length} tokenised examples from the cache ${path}.` });
+    if (cached === undefined) return undefined;
+    call.emit({ type: 'log', level: 'info', message: `Using ${cached.examples.length} tokenised examples from the cache ${path}.` });
+    announce(cached, call);
     return cached;
   } catch (error) {
     call.emit({ type: 'log', level: 'warn', message: `The cache ${path} is damaged (${reasonOf(error)}) and is made anew.` });
     await rm(path, { force: true });
     return undefined;
   }
+}
+
+/** Says again what was said when the rows were tokenised: a cached mistake is still one. */
+function announce({ badRows, notes }: Tokenised, call: TokeniseJob['call']): void {
+  for (const message of [badRowSummary(badRows), ...notes]) if (message !== undefined) call.emit({ type: 'log', level: 'warn', message });
 }
 
 async function keyOf({ call, files, key, badRows, maxRows }: TokeniseJob): Promise<string> {
