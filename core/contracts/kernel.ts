@@ -13,6 +13,11 @@ export interface Lease<T> {
   release(): void;
 }
 
+export interface LeaseOptions {
+  /** The generation is kept however long this lease is held, past any drain deadline: a run ends on the code that it began with. */
+  readonly pinned?: boolean;
+}
+
 export type SlotState = 'active' | 'pending' | 'failed' | 'disabled';
 
 /** A folder that is not a plugin that can run, and why. */
@@ -68,9 +73,9 @@ export interface Kernel {
    * Takes a use of a stage plugin's current generation.
    * @throws GraftError `PLUGIN_UNKNOWN` (with the nearest name) or `PLUGIN_UNAVAILABLE` (with the reason)
    */
-  lease<S extends Stage>(stage: S, name: string): Lease<StageHooks[S]>;
+  lease<S extends Stage>(stage: S, name: string, options?: LeaseOptions): Lease<StageHooks[S]>;
   /** The same for a provided token. */
-  leaseToken<T>(token: string): Lease<T>;
+  leaseToken<T>(token: string, options?: LeaseOptions): Lease<T>;
   /** Names that `use:` may say for a stage, or token names with a prefix such as `engine:`. */
   names(stageOrPrefix: Stage | string): readonly string[];
   /** Schema of a plugin's config, for checking a config without running anything. */

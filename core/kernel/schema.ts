@@ -1,0 +1,51 @@
+import { Ajv2019 } from 'ajv/dist/2019.js';
+import addFormats from 'ajv-formats';
+import type { TSchema } from 'typebox';
+import { GraftError, reasonOf } from './errors.ts';
+
+/** One instance for the meta-schema; schemas of plugins are compiled each in an instance of its own, which goes with them. */
+const metaAjv = newAjv();
+
+function newAjv(): Ajv2019 {
+  const ajv = new Ajv2019({ allErrors: true, useDefaults: true, coerceTypes: false, strict: false, addUsedSchema: false });
+  addFormats.default(ajv);
+  return ajv;
+}
+
+/**
+ * Checks that a plugin's schema is one, and that every config in use is still good under it, defaults filled in. The
+ * configs are not changed.
+ * @throws GraftError `PLUGIN_SCHEMA_INVALID`, `PLUGIN_CONFIG_REFUSED`
+ */
+export function checkConfigs(id: string, schema: TSchema, configs: readonly unknown[]): void {
+  if (!metaAjv.validateSchema(schema)) {
+    throw new GraftError('PLUGIN_SCHEMA_INVALID', `${id}: its config schema is not a valid JSON schema: ${metaAjv.errorsText(metaAjv.errors, { dataVar: 'schema' })}.`);
+  }
+  if (configs.length === 0) return;
+  const ajv = newAjv();
+  const check = compile(ajv, id, schema);
+  for (const config of configs) {
+    if (!check(structuredClone(config))) refuse(id, ajv.errorsText(check.errors, { dataVar: 'config' }));
+    const unknown = unknownOption(schema, config);
+    if (unknown !== undefined) refuse(id, `config has an option ${unknown}, which the schema no longer knows`);
+  }
+}
+
+function compile(ajv: Ajv2019, id: string, schema: TSchema): ReturnType<Ajv2019['compile']> {
+  try {
+    return ajv.compile(schema);
+  } catch (error) {
+    throw new GraftError('PLUGIN_SCHEMA_INVALID', `${id}: its config schema is not a valid JSON schema: ${reasonOf(error)}`);
+  }
+}
+
+function refuse(id: string, why: string): never {
+  throw new GraftError('PLUGIN_CONFIG_REFUSED', `${id}: a config that is in use does not fit its new schema: ${why}.`);
+}
+
+/** Options are closed even where the author forgot `additionalProperties: false`, as they are in a config file. */
+function unknownOption(schema: TSchema, config: unknown): string | undefined {
+  const { properties, additionalProperties } = schema as { readonly properties?: object; readonly additionalProperties?: unknown };
+  if (properties === undefined || additionalProperties !== undefined) return undefined;
+  return Object.keys(Object(config)).find((key) => !Object.hasOwn(properties, key));
+}

@@ -1,0 +1,63 @@
+import type { PluginManifest, SlotReport, SlotState } from '../contracts/index.ts';
+import type { Build } from './builder.ts';
+import type { Generation } from './generation.ts';
+import type { PluginFolder } from './manifest.ts';
+
+/** A plugin's place in the kernel: its current generation and those that drain. */
+export class Slot {
+  readonly id: string;
+  folder: PluginFolder;
+  /** Of the folder's files when they were last built; a different one means an edit. */
+  signature: string | undefined;
+  /** The newest content that builds, whether it serves or not. */
+  latest: Build | undefined;
+  current: Generation | undefined;
+  readonly draining = new Set<Generation>();
+  /** Why the newest edit is not serving. */
+  failure: { readonly code: string; readonly reason: string } | undefined;
+  /** What a slot without a generation waits for. */
+  waitsFor: string | undefined;
+  removed = false;
+  /** When the edit that is being worked on was seen, by `performance.now()`. */
+  editedAt = 0;
+  generations = 0;
+  failures = 0;
+
+  constructor(folder: PluginFolder) {
+    this.id = folder.id;
+    this.folder = folder;
+  }
+
+  /** That of what serves, else of what is on disk. */
+  get manifest(): PluginManifest {
+    return this.current?.build.manifest ?? this.folder.manifest;
+  }
+
+  get state(): SlotState {
+    if (this.removed) return 'disabled';
+    if (this.current !== undefined) return 'active';
+    return this.failure === undefined ? 'pending' : 'failed';
+  }
+
+  get reason(): string | undefined {
+    if (this.removed) return 'Its folder is gone; calls in flight finish.';
+    return this.failure?.reason ?? (this.current === undefined ? this.waitsFor : undefined);
+  }
+
+  report(dependents: readonly string[]): SlotReport {
+    const { id, manifest, state, reason, current, failures } = this;
+    return {
+      id,
+      manifest,
+      dir: this.folder.dir,
+      state,
+      reason,
+      consumes: manifest.consumes,
+      dependents,
+      current: current?.report(),
+      draining: [...this.draining].map((generation) => generation.report()),
+      swaps: Math.max(0, this.generations - 1),
+      failures,
+    };
+  }
+}
