@@ -14,12 +14,6 @@ export function formatCount(count: number): string {
   return Math.round(count).toLocaleString('en-US');
 }
 
-/** `1.23M`, for a place that is narrow. */
-export function formatShort(count: number): string {
-  for (const [size, letter] of [[1e9, 'B'], [1e6, 'M'], [1e3, 'K']] as const) if (count >= size) return `${(count / size).toFixed(count >= size * 100 ? 0 : 1)}${letter}`;
-  return String(Math.round(count));
-}
-
 /** `3 s`, `2 min 05 s`, `1 h 04 min` */
 export function formatDuration(seconds: number): string {
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
