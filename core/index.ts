@@ -30,3 +30,6 @@ export { initialized, kaimingUniform, normal, ones, truncatedNormal, uniform, ze
 export { thawParameters, type ThawedParameter, type ThawedParameters } from './tensor/thawed.ts';
 export { readJsonFile } from './tensor/json-file.ts';
 export { checkOptions } from './config/options.ts';
+export { readTensors, writeTensors, type NamedTensor, type NamedTensors } from './tensor/named-tensors.ts';
+export { SafetensorsFile } from './tensor/safetensors.ts';
+export { loadTrainables, saveTrainables, type LoadTrainablesOptions, type SavedTrainable } from './tensor/trainable-file.ts';

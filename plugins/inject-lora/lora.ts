@@ -1,0 +1,87 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  checkPatternsMatch,
+  loadTrainables,
+  saveTrainables,
+  selectLinearSites,
+  thawParameters,
+  type Disposer,
+  type Graft,
+  type GraftTarget,
+  type InjectCall,
+  type SavedTrainable,
+} from 'graft';
+import { lowRankUpdate, mergeUpdate, updateWrap } from './low-rank.ts';
+import type { LoraOptions } from './options.ts';
+import { ADAPTER_FILE, CONFIG_FILE, peftConfig } from './peft-config.ts';
+import { trainedBaseParameters } from './trained-base.ts';
+
+/** PEFT wraps a `PeftModel` around a `LoraModel` around the base: the paths of all three are in its files. */
+const PEFT_PREFIX = 'base_model.model.';
+
+/**
+ * Grafts a trainable low-rank update onto the chosen linear layers; the base stays frozen but for the biases and modules
+ * that `bias` and `modules_to_save` name.
+ * @throws GraftError where an option names nothing in this model, with the option and the nearest valid names
+ */
+export async function injectLora({ config, target, seed }: InjectCall<LoraOptions>): Promise<Graft> {
+  const sites = selectLinearSites(target.sites, config);
+  const paths = sites.map((site) => site.path);
+  checkPatternsMatch(config.rank_pattern, paths, 'rank_pattern');
+  checkPatternsMatch(config.alpha_pattern, paths, 'alpha_pattern');
+  const base = thawParameters(trainedBaseParameters(target, config, paths));
+  const updates = sites.map((site) => lowRankUpdate(site, config, seed));
+  const detach: Disposer[] = updates.map((update) => update.site.graft(updateWrap(update, config.lora_dropout, target.engine)));
+
+  const trainables: SavedTrainable[] = [
+    ...updates.flatMap(({ site, a, b }) => [
+      { name: `${PEFT_PREFIX}${site.path}.lora_A.weight`, variable: a },
+      { name: `${PEFT_PREFIX}${site.path}.lora_B.weight`, variable: b },
+    ]),
+    ...base.list.map(({ parameter, variable }) => ({ ...savedName(parameter.name, paths), variable })),
+  ];
+
+  return {
+    name: 'lora',
+    trainables,
+    save: async (dir) => {
+      await writeFile(join(dir, CONFIG_FILE), `${JSON.stringify(peftConfig(config, target, paths), null, 2)}\n`);
+      await saveTrainables(join(dir, ADAPTER_FILE), trainables, { format: 'pt' });
+      return [CONFIG_FILE, ADAPTER_FILE];
+    },
+    load: (dir) => loadTrainables(join(dir, ADAPTER_FILE), trainables, { ignore: frozenCopies(target, paths) }),
+    merge: async () => {
+      updates.forEach(mergeUpdate);
+      base.merge();
+    },
+    remove: () => {
+      for (const undo of detach.splice(0).reverse()) void undo();
+      base.restore();
+      for (const { a, b } of updates.splice(0)) {
+        a.dispose();
+        b.dispose();
+      }
+    },
+  };
+}
+
+/** A targeted layer's own bias stands under `base_layer` in PEFT; files older than 0.14 leave that out. */
+function savedName(parameter: string, targeted: readonly string[]): { readonly name: string; readonly aliases?: readonly string[] } {
+  const module = targeted.find((path) => parameter === `${path}.bias`);
+  if (module === undefined) return { name: PEFT_PREFIX + parameter };
+  return { name: `${PEFT_PREFIX}${module}.base_layer.bias`, aliases: [PEFT_PREFIX + parameter] };
+}
+
+/** PEFT writes the frozen weight of a targeted lm_head beside its update: nothing to load, so long as it is the base's. */
+function frozenCopies(target: GraftTarget, targeted: readonly string[]): (name: string, values: Float32Array) => boolean {
+  return (name, values) => {
+    const path = targeted.find((module) => name === `${PEFT_PREFIX}${module}.base_layer.weight`);
+    const parameter = path === undefined ? undefined : target.parameters.get(`${path}.weight`);
+    if (parameter === undefined) return false;
+    const own = parameter.read();
+    const same = own.dataSync<'float32'>().every((value, index) => value === values[index]);
+    own.dispose();
+    return same;
+  };
+}

@@ -1,0 +1,113 @@
+import { existsSync } from 'node:fs';
+import { cp, mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import type { OracleResult } from '../../core/run/oracles/port.ts';
+import { failed } from '../../core/run/oracles/port.ts';
+import { renderResult } from '../../core/run/oracles/report.ts';
+import { runOracles } from '../../core/run/oracles/suite.ts';
+import { ORACLES, strategyHost } from '../support/strategies.ts';
+
+const STORIES = join(ORACLES, '../../../shared/models/stories260k');
+
+const KNOWN = [
+  'peft/base',
+  'peft/lora',
+  'peft/lora_mts',
+  'peft/lora_patterns',
+  'peft/rslora',
+  'peft/merge/mixed_batch',
+  'adapterhub/double_seq_bn',
+  'adapterhub/par_bn',
+  'adapterhub/scaled_par_bn',
+  'adapterhub/seq_bn',
+  'adapterhub/union_seq_bn_lora',
+];
+
+describe('a folder of oracles', async () => {
+  const host = await strategyHost();
+  const run = async (dir: string): Promise<OracleResult[]> => {
+    const results: OracleResult[] = [];
+    for await (const result of runOracles(dir, STORIES, host)) results.push(result);
+    return results;
+  };
+
+  /** A copy of the base with one method. */
+  async function folderWith(method: string, name: string, edit: (config: Record<string, unknown>) => void): Promise<string> {
+    const dir = await mkdtemp(join(tmpdir(), 'graft-oracles-test-'));
+    await mkdir(join(dir, 'peft'));
+    for (const file of ['base.safetensors', 'base_config.json', 'base_io.json']) await cp(join(ORACLES, 'peft', file), join(dir, 'peft', file));
+    await cp(join(ORACLES, method), join(dir, 'peft', name), { recursive: true });
+    const path = join(dir, 'peft', name, 'init', 'adapter_config.json');
+    const config = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
+    edit(config);
+    await writeFile(path, JSON.stringify(config));
+    return dir;
+  }
+
+  it('is recognized by its config, whatever its name', async () => {
+    const dir = await folderWith('peft/lora', 'seq_bn', () => {});
+    expect((await run(dir)).map((result) => [result.method, failed(result)])).toEqual([
+      ['peft/base', false],
+      ['peft/seq_bn', false],
+    ]);
+  });
+
+  it('fails where a number differs', async () => {
+    const dir = await folderWith('peft/lora', 'lora', (config) => (config['lora_alpha'] = 9));
+    const [, lora] = await run(dir);
+    expect(failed(lora!)).toBe(true);
+    expect(renderResult(lora!)).toMatch(/^FAILED {2}peft\/lora +logits \S+ \(> 0\.00002\) /);
+  });
+
+  it('lists a method that no plugin knows', async () => {
+    const dir = await folderWith('peft/lora', 'made_up', (config) => (config['peft_type'] = 'MADE_UP'));
+    const [, unknown] = await run(dir);
+    expect(unknown).toEqual({ method: 'peft/made_up', state: 'unknown', reason: `no inject plugin knows what ${join(dir, 'peft', 'made_up', 'init')} holds.` });
+    expect(renderResult(unknown!)).toMatch(/^unknown peft\/made_up +no inject plugin knows/);
+  });
+
+  it('must hold oracles', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'graft-oracles-test-'));
+    await expect(run(dir)).rejects.toThrow(`${dir} holds no oracles: neither peft/base_io.json nor stories260k/.`);
+  });
+});
+
+describe('the reference implementations', async () => {
+  const host = await strategyHost();
+  const results = new Map<string, OracleResult>();
+  for await (const result of runOracles(ORACLES, STORIES, host)) results.set(result.method, result);
+
+  it.each(KNOWN)('compute what we do: %s', (method) => {
+    const result = results.get(method);
+    expect(result).toMatchObject({ state: 'checked' });
+    expect(failed(result!), JSON.stringify(result)).toBe(false);
+  });
+
+  it('are followed through ten steps of AdamW, and in the names and shapes of what is saved', () => {
+    for (const method of KNOWN.filter((name) => name !== 'peft/base' && !name.includes('merge/'))) {
+      const result = results.get(method)!;
+      expect(result.state === 'checked' && result.checks.map(({ name }) => name), method).toEqual(expect.arrayContaining(['logits', 'loss', 'losses', 'after 10', 'trainable']));
+    }
+  });
+
+  it('merge a LoRA into the same weights', () => {
+    const result = results.get('peft/lora')!;
+    expect(result.state === 'checked' && result.checks.map(({ name }) => name)).toEqual(expect.arrayContaining(['merged weights', 'merged logits']));
+  });
+
+  it('have methods that no plugin claims: these are listed with the reason, and are no failure', () => {
+    const unknown = [...results.values()].filter(({ state }) => state === 'unknown');
+    for (const result of unknown) expect(result).toMatchObject({ reason: expect.stringMatching(/\.$|no plugin/) });
+    expect(unknown.some(failed)).toBe(false);
+  });
+
+  describe.skipIf(!existsSync(STORIES))('on real weights (../shared/models/stories260k)', () => {
+    it.each(['stories260k/greedy', 'stories260k/lora_sft'])('compute what we do: %s', (method) => {
+      const result = results.get(method);
+      expect(result).toMatchObject({ state: 'checked' });
+      expect(failed(result!), JSON.stringify(result)).toBe(false);
+    });
+  });
+});

@@ -1,0 +1,67 @@
+/** Inject plugins straight from their folders, on the small base that the oracles share. */
+import { container } from 'tsyringe';
+import 'reflect-metadata';
+import { tmpdir } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import type { CausalLM, Graft, InjectHook, Logger, PluginDefinition, StageCall } from '../../core/index.ts';
+import { checkOptions } from '../../core/config/options.ts';
+import { createScope } from '../../core/kernel/scope.ts';
+import { openBase, type OracleBase } from '../../core/run/oracles/base.ts';
+import type { OracleHost } from '../../core/run/oracles/port.ts';
+import type { InjectPlugin } from '../../core/run/recognize.ts';
+import adapter from '../../plugins/inject-adapter/index.ts';
+import full from '../../plugins/inject-full/index.ts';
+import lora from '../../plugins/inject-lora/index.ts';
+import mixed from '../../plugins/inject-mixed/index.ts';
+import { testEngine } from './engine.ts';
+import { loadFolder } from './model.ts';
+
+export const ORACLES = fileURLToPath(new URL('../oracles', import.meta.url));
+
+export const quietLog: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, child: () => quietLog };
+
+/** What the kernel does of a plugin's life, for one that needs nothing but the services given. */
+async function setUp(name: string, definition: PluginDefinition, needs: Readonly<Record<string, unknown>> = {}): Promise<InjectPlugin> {
+  const hook = (await definition.setup({
+    needs,
+    scope: createScope(name, quietLog),
+    log: quietLog,
+    container,
+    generation: { plugin: `inject:${name}`, version: '0.1.0', hash: 'test', number: 1 },
+  })) as InjectHook;
+  return { name, hook, schema: definition.config };
+}
+
+/** The plugins of this repository by name. */
+export async function injectPlugins(): Promise<Readonly<Record<'lora' | 'adapter' | 'full' | 'mixed', InjectPlugin>>> {
+  const plugins = { lora: await setUp('lora', lora), adapter: await setUp('adapter', adapter), full: await setUp('full', full) };
+  return { ...plugins, mixed: await setUp('mixed', mixed, { lora: plugins.lora.hook, adapter: plugins.adapter.hook }) };
+}
+
+export async function strategyHost(): Promise<OracleHost> {
+  const call: Omit<StageCall<unknown>, 'config'> = {
+    engine: await testEngine(),
+    seed: 7,
+    log: quietLog,
+    signal: new AbortController().signal,
+    scope: createScope('test', quietLog),
+    baseDir: tmpdir(),
+    cacheDir: tmpdir(),
+    emit: () => {},
+  };
+  return { call, injectPlugins: Object.values(await injectPlugins()), load: loadFolder };
+}
+
+/** Grafts with options as a config would give them. */
+export async function inject(host: OracleHost, model: CausalLM, stack: string, use: string, options: Readonly<Record<string, unknown>> = {}): Promise<Graft> {
+  const plugin = host.injectPlugins.find(({ name }) => name === use);
+  if (plugin === undefined) throw new Error(`there is no inject plugin ${use}`);
+  const config = checkOptions(plugin.schema, options, `the inject plugin \`${use}\``);
+  return plugin.hook.inject({ ...host.call, config, target: model.target(stack) });
+}
+
+export async function oracleBase(host: OracleHost): Promise<OracleBase> {
+  const base = await openBase(ORACLES, host);
+  if (base === undefined) throw new Error(`${ORACLES} has no base`);
+  return base;
+}
