@@ -29,13 +29,15 @@ export function buildDataset(
   if (files.examples.length === 0) {
     throw new GraftError('NO_EXAMPLES', `The data holds no example to train on${files.badRows.count === 0 ? '' : `; ${files.badRows.count} bad rows were left out, the first: ${files.badRows.reasons[0]}`}.`, { option: ['data'] });
   }
-  const split = holdOut(files.examples.length, evalSplit, (indices) => random('eval split').shuffle(indices));
-  const order = shuffle ? random('shuffle').shuffle(Int32Array.from(split.train)) : split.train;
+  const rows = rowsOf(files.examples);
+  const split = holdOut(rows.length, evalSplit, (indices) => random('eval split').shuffle(indices));
+  const kept = split.train.flatMap((row) => rows[row]!);
+  const order = shuffle ? random('shuffle').shuffle(Int32Array.from(kept)) : kept;
   const pick = (indices: ArrayLike<number>): Example[] => Array.from(indices, (index) => files.examples[index]!);
   return assembleDataset({
     ...layout,
     train: pick(order),
-    eval: [...pick(split.eval), ...(evalFiles?.examples ?? [])],
+    eval: [...pick(split.eval.flatMap((row) => rows[row]!)), ...(evalFiles?.examples ?? [])],
     badRows: files.badRows.count + (evalFiles?.badRows.count ?? 0),
   });
 }
@@ -76,6 +78,21 @@ export function assembleDataset({ input, train, eval: held, maxLength, packing, 
       badRows: before.badRows + badRows,
     },
   };
+}
+
+/**
+ * Indices of the examples of each row. All that came of one row is trained on or held out together: evaluating on the
+ * other half of a document that was trained on says little. Where all came of one row, each example is by itself.
+ */
+function rowsOf(examples: readonly Example[]): readonly (readonly number[])[] {
+  const rowToExamples = new Map<string, number[]>();
+  for (const [index, { info }] of examples.entries()) {
+    const key = `${info.line}:${info.file}`;
+    const row = rowToExamples.get(key);
+    if (row === undefined) rowToExamples.set(key, [index]);
+    else row.push(index);
+  }
+  return rowToExamples.size === 1 ? examples.map((_, index) => [index]) : [...rowToExamples.values()];
 }
 
 /** Sequences, and the examples in the order in which they stand in them. */

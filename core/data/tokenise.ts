@@ -28,7 +28,9 @@ export interface TokeniseJob {
    * @throws RowProblem when the row cannot be used
    */
   tokenise(row: Row): readonly Example[];
-  /** Called after the last row: what people should be told of how rows were tokenised, whole sentences. */
+  /** Called after the last row: examples that waited for more rows. */
+  finish?(): readonly Example[];
+  /** Called at the end: what people should be told of how rows were tokenised, whole sentences. */
   notes(): readonly string[];
 }
 
@@ -57,7 +59,7 @@ export async function tokeniseFiles(job: TokeniseJob): Promise<Tokenised> {
   return made;
 }
 
-async function tokeniseRows({ call, files, read, tokenise, notes, badRows: policy, maxRows = Infinity }: TokeniseJob): Promise<Tokenised> {
+async function tokeniseRows({ call, files, read, tokenise, finish, notes, badRows: policy, maxRows = Infinity }: TokeniseJob): Promise<Tokenised> {
   const meter = await ReadMeter.of(files);
   const badRows = new BadRows(policy);
   const examples: Example[] = [];
@@ -96,6 +98,7 @@ async function tokeniseRows({ call, files, read, tokenise, notes, badRows: polic
       sliceBegan = performance.now();
     }
   }
+  for (const example of finish?.() ?? []) examples.push(example);
   report(rows);
   return { examples, badRows: { count: badRows.count, reasons: badRows.reasons }, notes: notes() };
 }

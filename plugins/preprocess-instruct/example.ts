@@ -1,4 +1,4 @@
-import { IGNORED, RowProblem, type Example, type Row, type Tokenizer } from 'graft';
+import { endTokenOf, IGNORED, RowProblem, type Example, type Row, type Tokenizer } from 'graft';
 import { renderChat } from './chat-spans.ts';
 import type { Conversation } from './conversation.ts';
 import { encodeJoint, encodeStart } from './encode.ts';
@@ -141,10 +141,4 @@ function append(draft: Draft, ids: ArrayLike<number>, trained: boolean): void {
     draft.ids.push(ids[i]!);
     draft.trained.push(trained);
   }
-}
-
-/** The token that ends an answer: the one that the tokenizer calls EOS, else the first that ends a generation. */
-export function endTokenOf(tokenizer: Tokenizer): number | undefined {
-  const named = tokenizer.eosToken === undefined ? [] : tokenizer.encode(tokenizer.eosToken, { addSpecialTokens: false });
-  return named.length === 1 ? named[0] : tokenizer.eosTokenIds[0];
 }

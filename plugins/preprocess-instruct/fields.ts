@@ -1,5 +1,5 @@
 import { distance } from 'fastest-levenshtein';
-import { kindOf, RowProblem } from 'graft';
+import { checkedText, kindOf, RowProblem } from 'graft';
 
 /** What else people call a field. */
 const SYNONYMS: Readonly<Record<string, readonly string[]>> = {
@@ -68,11 +68,12 @@ export class Fields {
     return parsed as readonly unknown[];
   }
 
-  /** Refuses half of a character pair: it has no UTF-8, so no tokenizer knows it. */
   checked(name: string, text: string): string {
-    const lone = /\p{Surrogate}/u.exec(text);
-    if (lone !== null) this.fail(`the field "${name}" has an unpaired surrogate (\\u${lone[0].charCodeAt(0).toString(16)}) at character ${lone.index + 1}: half of a character, as when a text is cut inside an emoji`);
-    return text;
+    try {
+      return checkedText(name, text);
+    } catch (error) {
+      return this.fail((error as RowProblem).message);
+    }
   }
 
   fail(problem: string): never {

@@ -1,5 +1,5 @@
-import { buildDataset, dataFiles, GraftError, readRows, rng, RowProblem, tokeniseFiles, type Dataset, type PreprocessCall, type Row, type Tokenised, type TokeniseJob } from 'graft';
-import { endTokenOf, exampleOf, newTally, type ExampleOptions } from './example.ts';
+import { buildDataset, dataFiles, endTokenOf, GraftError, readRows, rng, RowProblem, tokeniseFiles, type Dataset, type PreprocessCall, type Row, type Tokenised, type TokeniseJob } from 'graft';
+import { exampleOf, newTally, type ExampleOptions } from './example.ts';
 import { detectFormat, readRow, type Format, type RowReading } from './formats.ts';
 import type { InstructOptions } from './options.ts';
 import { tallyNotes } from './tally-notes.ts';
