@@ -214,7 +214,7 @@ async function engineOf(config: RunConfig, host: RunHost): Promise<StartedEngine
 
 /** Leases a plugin and binds the entry's config to it, for as long as `scope` lives. */
 function leaseEntry<S extends Stage>(config: RunConfig, host: RunHost, scope: Scope, stage: S, entry: Entry): Lease<StageHooks[S]> {
-  const use = withPlace(config, entry, () => host.kernel.lease(stage, entry.use));
+  const use = withPlace(config, entry, () => host.kernel.lease(stage, entry.use, { pinned: true }));
   scope.own(`lease ${stage}:${entry.use}`, () => use.release());
   scope.own(`binding ${stage}:${entry.use}`, host.kernel.bind(stage, entry.use, entry.options));
   return use;

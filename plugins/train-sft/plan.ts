@@ -14,7 +14,7 @@ export function plan(call: Pick<TrainCall<SftOptions>, 'config' | 'dataset' | 'g
   const sequences = sequencesOf(call);
   const batches = new Batches(sequences, settings, call.seed);
   const passes = largestPasses(batches, evalSequencesOf(call), settings.micro_batch_tokens);
-  const memory = estimateMemory(call.model, trainables, passes, { checkpoints: settings.save !== undefined });
+  const memory = estimateMemory(call.model, trainables, passes);
   const trainableParameters = trainables.reduce((sum, { variable }) => sum + variable.size, 0);
   const tokens = sequences.reduce((sum, { inputIds }) => sum + inputIds.length, 0);
   return {

@@ -13,8 +13,10 @@ export interface Series {
 export interface Chart {
   readonly title: string;
   readonly series: readonly Series[];
-  /** How a value is written on the axis and in the description. */
+  /** How a value is written in the description. */
   readonly format: (value: number) => string;
+  /** How a round value is written on the axis; as it is, by default. */
+  readonly tick?: (value: number) => string;
   /** Begin the axis at 0. */
   readonly fromZero?: boolean;
 }
@@ -29,7 +31,7 @@ const BOTTOM = 30;
 const MAX_POINTS = 800;
 
 /** Draws a chart over steps, or nothing where no series has a finite point. */
-export function drawChart({ title, series, format, fromZero }: Chart): string {
+export function drawChart({ title, series, format, tick: written = String, fromZero }: Chart): string {
   const drawn = series.map((each) => ({ ...each, points: thinned(each.points.filter(([, y]) => Number.isFinite(y))) })).filter(({ points }) => points.length > 0);
   if (drawn.length === 0) return '';
   const all = drawn.flatMap(({ points }) => points);
@@ -38,7 +40,7 @@ export function drawChart({ title, series, format, fromZero }: Chart): string {
   const px = (step: number): number => LEFT + ((step - x.low) / (x.high - x.low)) * (WIDTH - LEFT - RIGHT);
   const py = (value: number): number => HEIGHT - BOTTOM - ((value - y.low) / (y.high - y.low)) * (HEIGHT - TOP - BOTTOM);
   const at = (value: number): string => value.toFixed(1);
-  const grid = y.ticks.map((tick) => `<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${at(py(tick))}" y2="${at(py(tick))}"/><text x="${LEFT - 8}" y="${at(py(tick) + 4)}" text-anchor="end">${escapeHtml(format(tick))}</text>`);
+  const grid = y.ticks.map((tick) => `<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${at(py(tick))}" y2="${at(py(tick))}"/><text x="${LEFT - 8}" y="${at(py(tick) + 4)}" text-anchor="end">${escapeHtml(written(tick))}</text>`);
   const steps = x.ticks.map((tick) => `<text x="${at(px(tick))}" y="${HEIGHT - 10}" text-anchor="middle">${tick}</text>`);
   const lines = drawn.map(({ points, tone, marks, label }) => {
     const path = points.map(([step, value], i) => `${i === 0 ? 'M' : 'L'}${at(px(step))} ${at(py(value))}`).join('');

@@ -61,9 +61,9 @@ function charts({ steps, evaluations }: History): string {
   const drawn = [
     drawChart({ title: 'Training loss', format: formatLoss, series: [{ label: 'each step', tone: 'faint', points: losses }, { label: 'smoothed', tone: 'a', points: smoothed(losses) }] }),
     drawChart({ title: 'Evaluation loss', format: formatLoss, series: [{ label: 'evaluation', tone: 'b', marks: true, points: evaluations.map(({ step, loss }) => [step, loss] as const) }] }),
-    drawChart({ title: 'Learning rate', format: formatRate, fromZero: true, series: [{ label: 'learning rate', tone: 'a', points: of(({ learningRate }) => learningRate) }] }),
+    drawChart({ title: 'Learning rate', format: formatRate, tick: formatRate, fromZero: true, series: [{ label: 'learning rate', tone: 'a', points: of(({ learningRate }) => learningRate) }] }),
     drawChart({ title: 'Gradient norm before clipping', format: formatLoss, fromZero: true, series: [{ label: 'gradient norm', tone: 'a', points: of(({ gradNorm }) => gradNorm) }] }),
-    drawChart({ title: 'Tokens per second', format: formatCount, fromZero: true, series: [{ label: 'each step', tone: 'faint', points: speeds }, { label: 'smoothed', tone: 'a', points: smoothed(speeds) }] }),
+    drawChart({ title: 'Tokens per second', format: formatCount, tick: formatCount, fromZero: true, series: [{ label: 'each step', tone: 'faint', points: speeds }, { label: 'smoothed', tone: 'a', points: smoothed(speeds) }] }),
   ].filter((chart) => chart !== '');
   return drawn.length === 0 ? '' : section('Curves', `<div class="charts">${drawn.join('')}</div>`);
 }

@@ -11,7 +11,7 @@ h2{font-size:18px;margin:40px 0 12px}
 .reason{margin:12px 0 0;padding:10px 14px;border-left:3px solid var(--bad);background:var(--raised)}
 .status{font-size:14px;font-weight:600;vertical-align:middle;margin-left:6px;padding:2px 10px;border:1px solid currentColor;border-radius:99px}
 .succeeded{color:var(--good)}.failed{color:var(--bad)}.cancelled,.running{color:var(--wait)}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(160px,1fr));gap:12px;margin:24px 0 0}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(176px,1fr));gap:12px;margin:24px 0 0}
 .cards div{background:var(--raised);border-radius:8px;padding:12px 14px}
 .cards dt{color:var(--quiet);font-size:13px}
 .cards dd{margin:2px 0 0;font-size:17px;font-weight:600;font-variant-numeric:tabular-nums}
