@@ -2,6 +2,9 @@
 import { freezePortable, portableOps, reasonOf, tf, type Engine, type EngineInfo, type FrozenWeight, type WeightDtype, type WeightSource } from 'graft';
 import '@tensorflow/tfjs-backend-wasm';
 import { bridgeMissingKernels, quietCpu } from './bridge.ts';
+import { WasmMemory, type WasmBackend } from './memory.ts';
+import { wasmOps } from './ops/index.ts';
+import { overrideKernels } from './overrides.ts';
 
 let running: Promise<Engine> | undefined;
 
@@ -15,11 +18,11 @@ export function startPortable(): Promise<Engine> {
 }
 
 async function start(): Promise<Engine> {
-  const info = await setBackend();
+  const { info, ops } = await setBackend();
   const frozen = new Set<FrozenWeight>();
   return {
     info,
-    ops: portableOps,
+    ops,
     freeze: (source: WeightSource, dtype: WeightDtype) => {
       const weight = freezePortable(source, dtype);
       frozen.add(weight);
@@ -43,16 +46,20 @@ async function start(): Promise<Engine> {
   };
 }
 
-async function setBackend(): Promise<EngineInfo> {
+async function setBackend(): Promise<Pick<Engine, 'info' | 'ops'>> {
   const failure = await loadWasm();
   if (failure === undefined) {
     const simd = await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT');
     bridgeMissingKernels();
-    return { name: 'portable', detail: `wasm${simd ? ' simd' : ''}, 1 thread`, device: 'cpu', threads: 1 };
+    const info: EngineInfo = { name: 'portable', detail: `wasm${simd ? ' simd' : ''}, 1 thread`, device: 'cpu', threads: 1 };
+    if (!simd) return { info, ops: portableOps };
+    const memory = new WasmMemory(tf.backend() as WasmBackend);
+    overrideKernels(memory);
+    return { info, ops: wasmOps(memory) };
   }
   quietCpu();
   await tf.setBackend('cpu');
-  return { name: 'portable', detail: `plain JavaScript (wasm did not load: ${failure})`, device: 'cpu', threads: 1 };
+  return { info: { name: 'portable', detail: `plain JavaScript (wasm did not load: ${failure})`, device: 'cpu', threads: 1 }, ops: portableOps };
 }
 
 /** Why wasm did not load; undefined when it did. */

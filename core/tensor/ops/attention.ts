@@ -9,14 +9,18 @@ import { batchedProduct } from '../matmul.ts';
 const HIDDEN = -1e30;
 
 /** One segment: n queries from row `q0`, m keys from row `k0`. */
-interface Segment {
+export interface AttentionSegment {
   readonly q0: number;
   readonly n: number;
   readonly k0: number;
   readonly m: number;
 }
 
-function segmentsOf({ queryOffsets, keyOffsets }: AttentionShape, queries: number, keys: number): Segment[] {
+/**
+ * The segments of T queries and Tk keys.
+ * @throws GraftError `ATTENTION_SHAPE` where offsets and tensors disagree
+ */
+export function attentionSegments({ queryOffsets, keyOffsets }: AttentionShape, queries: number, keys: number): AttentionSegment[] {
   const count = queryOffsets.length - 1;
   if (keyOffsets.length - 1 !== count || queryOffsets[count] !== queries || keyOffsets[count] !== keys) {
     throw new GraftError('ATTENTION_SHAPE', `Attention was given ${queries} queries and ${keys} keys, and offsets that end at ${queryOffsets[count]} and ${keyOffsets[keyOffsets.length - 1]} in ${count} and ${keyOffsets.length - 1} segments.`);
@@ -28,7 +32,7 @@ function segmentsOf({ queryOffsets, keyOffsets }: AttentionShape, queries: numbe
 }
 
 /** 0 where query i may see key j, else `HIDDEN`: `[1, n, m]`. */
-function maskOf({ n, m }: Segment, window = Infinity): Tensor3D {
+function maskOf({ n, m }: AttentionSegment, window = Infinity): Tensor3D {
   const values = new Float32Array(n * m);
   for (let i = 0; i < n; i++) {
     const own = m - n + i;
@@ -50,7 +54,7 @@ function byRow(x: Tensor3D, rows: number, heads: number): Tensor3D {
 }
 
 /** Softmax of the masked scores: q `[B, G n, D]`, k `[B, m, D]` -> `[B, G n, m]`. */
-function probabilities(q: Tensor3D, k: Tensor3D, segment: Segment, shape: AttentionShape): Tensor3D {
+function probabilities(q: Tensor3D, k: Tensor3D, segment: AttentionSegment, shape: AttentionShape): Tensor3D {
   const scores = tf.mul(batchedProduct(q, k, false, true), shape.scale);
   const perHead = tf.reshape(scores, [-1, segment.n, segment.m]);
   return tf.reshape(tf.softmax(tf.add(perHead, maskOf(segment, shape.window))), scores.shape as [number, number, number]);
@@ -66,7 +70,7 @@ function probabilities(q: Tensor3D, k: Tensor3D, segment: Segment, shape: Attent
 export function attention(q: Tensor3D, k: Tensor3D, v: Tensor3D, shape: AttentionShape): Tensor3D {
   const [queries, heads] = q.shape;
   const [keys, groups] = k.shape;
-  const segments = segmentsOf(shape, queries, keys);
+  const segments = attentionSegments(shape, queries, keys);
 
   return fused<'q' | 'k' | 'v', Tensor3D>({
     inputs: { q, k, v },

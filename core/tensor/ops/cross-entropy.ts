@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
-import type { Weight } from '../../contracts/index.ts';
+import type { FusedOps } from '../../contracts/index.ts';
 import { columnsOf, isFrozen, rowsOf } from '../frozen.ts';
 import { fused } from '../fused.ts';
 import { product } from '../matmul.ts';
@@ -24,85 +24,84 @@ function chunks(count: number, vocabulary: number): { start: number; size: numbe
   return Array.from({ length: Math.ceil(count / size) }, (_, i) => ({ start: i * size, size: Math.min(size, count - i * size) }));
 }
 
-/** Softmax of each row and its cross-entropy in nats: logits `[R, V]`, classes `[R]` -> `[R, V]`, `[R]`. */
-function softmaxLoss(logits: Tensor2D, classes: Int32Array): { p: Tensor2D; loss: Tensor1D } {
+/**
+ * From logits `[R, V]` and classes `[R]`: the cross-entropy of each row in nats `[R]`, and its gradient `softmax - onehot`
+ * `[R, V]`. The logits may be overwritten.
+ */
+export type SoftmaxLoss = (logits: Tensor2D, classes: Int32Array) => { readonly gradient: Tensor2D; readonly loss: Tensor1D };
+
+const softmaxLoss: SoftmaxLoss = (logits, classes) => {
   const p = tf.softmax(logits);
   const indices = tf.tensor2d(Int32Array.from({ length: 2 * classes.length }, (_, i) => (i % 2 === 0 ? i / 2 : classes[i >> 1]!)), [classes.length, 2], 'int32');
   const target = tf.gatherND(logits, indices) as Tensor1D;
   // The largest probability is 1 / sum(exp(l - max)), so log-sum-exp needs no exponentials of its own.
   const logSumExp = tf.sub(tf.max<Tensor1D>(logits, 1), tf.log(tf.max<Tensor1D>(p, 1)));
-  return { p, loss: tf.sub(logSumExp, target) };
-}
+  return { gradient: tf.sub(p, tf.cast(tf.oneHot(tf.tensor1d(classes, 'int32'), logits.shape[1]), 'float32')), loss: tf.sub(logSumExp, target) };
+};
 
 /**
  * Cross-entropy of `hidden W^T` in row chunks: hidden `[T, d]`, W `[V, d]`, targets `[T]` (-100: none) -> loss of each row
  * `[T]` in nats, 0 without a target. Rows without a target are never multiplied.
  *
- * With p the softmax: `dhidden = dloss (p W - W[target])`, `dW = p^T (dloss hidden) - scatter(target, dloss hidden)`.
- * On a frozen W the forward leaves `p W - W[target]`, `[rows, d]`, so the backward is one scaling; a trained W's logits
- * are computed again, chunk by chunk. `[T, V]` is never held.
+ * With `G = softmax - onehot`: `dhidden = dloss (G W)`, `dW = G^T (dloss hidden)`. On a frozen W the forward leaves `G W`,
+ * `[rows, d]`, so the backward is one scaling; a trained W's logits are computed again, chunk by chunk. `[T, V]` is never held.
  */
-export function crossEntropy(hidden: Tensor2D, weight: Weight, targets: Int32Array): Tensor1D {
-  const [tokens, size] = hidden.shape;
-  const [vocabulary] = weight.shape;
-  const { rows, classes } = targeted(targets, vocabulary);
-  if (rows.length === 0) return tf.zeros([tokens]);
+export function crossEntropyWith(softmax: SoftmaxLoss): FusedOps['crossEntropy'] {
+  return (hidden, weight, targets) => {
+    const [tokens, size] = hidden.shape;
+    const [vocabulary] = weight.shape;
+    const { rows, classes } = targeted(targets, vocabulary);
+    if (rows.length === 0) return tf.zeros([tokens]);
 
-  const everyRow = rows.length === tokens;
-  const rowIndices = () => tf.tensor1d(rows, 'int32');
-  const pick = <T extends Tensor>(x: T): T => (everyRow ? x : tf.gather(x, rowIndices()));
-  const place = (x: Tensor2D): Tensor2D => (everyRow ? x : addRows(x, rows, tokens));
-  const classesOf = (start: number, count: number) => classes.subarray(start, start + count);
+    const everyRow = rows.length === tokens;
+    const pick = <T extends Tensor>(x: T): T => (everyRow ? x : tf.gather(x, tf.tensor1d(rows, 'int32')));
+    const place = (x: Tensor2D): Tensor2D => (everyRow ? x : addRows(x, rows, tokens));
 
-  /** `p W - W[target]`, `[R, d]`. */
-  const towardsTarget = (p: Tensor2D, wRows: Tensor2D, wanted: Int32Array): Tensor2D =>
-    tf.sub(tf.matMul(p, wRows), tf.gather(wRows, tf.tensor1d(wanted, 'int32')));
-
-  return fused<'hidden' | 'weight', Tensor1D>({
-    inputs: { hidden, weight: isFrozen(weight) ? undefined : weight },
-
-    forward: (wants) => {
-      const wantsDirection = wants('hidden') && !wants('weight');
-      const h = pick(hidden);
-      const columns = columnsOf(weight);
-      const wRows = wantsDirection ? rowsOf(weight) : undefined;
-      const parts = chunks(rows.length, vocabulary).map(({ start, size: count }) =>
+    /** Runs each chunk of rows in a tidy of its own. */
+    const chunked = (h: Tensor2D, columns: Tensor2D, use: (part: ReturnType<SoftmaxLoss>, hPart: Tensor2D, start: number, count: number) => Tensor[]): Tensor[][] =>
+      chunks(rows.length, vocabulary).map(({ start, size: count }) =>
         tf.tidy(() => {
-          const wanted = classesOf(start, count);
-          const { p, loss } = softmaxLoss(tf.matMul(tf.slice(h, [start, 0], [count, size]), columns), wanted);
-          return { loss, direction: wRows === undefined ? undefined : towardsTarget(p, wRows, wanted) };
+          const hPart = everyRow && count === tokens ? h : tf.slice(h, [start, 0], [count, size]);
+          return use(softmax(tf.matMul(hPart, columns), classes.subarray(start, start + count)), hPart, start, count);
         }),
       );
-      const losses = tf.concat(parts.map((part) => part.loss));
-      const value = tf.reshape(place(tf.reshape(losses, [-1, 1])), [tokens]) as Tensor1D;
-      const saved = wantsDirection ? [tf.concat(parts.map((part) => part.direction!), 0)] : wants('weight') ? [hidden, weight as Tensor2D] : [];
-      return { value, saved };
-    },
 
-    backward: (dy, saved, wants) => {
-      const dloss = tf.reshape(pick(dy), [-1, 1]) as Tensor2D;
-      if (!wants('weight')) return { hidden: place(tf.mul(saved[0] as Tensor2D, dloss)) };
-      const h = pick(saved[0] as Tensor2D);
-      const wRows = saved[1] as Tensor2D;
-      const columns = columnsOf(wRows);
-      const directions: Tensor2D[] = [];
-      let dW: Tensor2D = tf.neg(addRows(tf.mul(h, dloss), classes, vocabulary));
-      for (const { start, size: count } of chunks(rows.length, vocabulary)) {
-        const before = dW;
-        const part = tf.tidy(() => {
-          const hPart = tf.slice(h, [start, 0], [count, size]);
-          const p = tf.softmax(tf.matMul(hPart, columns)) as Tensor2D;
-          const weighted = tf.mul(hPart, tf.slice(dloss, [start, 0], [count, 1])) as Tensor2D;
-          return {
-            dW: tf.add(before, product(p, weighted, true, false)) as Tensor2D,
-            direction: wants('hidden') ? towardsTarget(p, wRows, classesOf(start, count)) : undefined,
-          };
-        });
-        before.dispose();
-        dW = part.dW;
-        if (part.direction !== undefined) directions.push(part.direction);
-      }
-      return { weight: dW, hidden: wants('hidden') ? place(tf.mul(tf.concat(directions, 0), dloss)) : undefined };
-    },
-  });
+    return fused<'hidden' | 'weight', Tensor1D>({
+      inputs: { hidden, weight: isFrozen(weight) ? undefined : weight },
+
+      forward: (wants) => {
+        const columns = columnsOf(weight);
+        const wRows = wants('hidden') && !wants('weight') ? rowsOf(weight) : undefined;
+        const parts = chunked(pick(hidden), columns, ({ loss, gradient }) => (wRows === undefined ? [loss] : [loss, tf.matMul(gradient, wRows) as Tensor2D]));
+        const losses = joined(parts.map(([loss]) => loss as Tensor1D));
+        const value = tf.reshape(place(tf.reshape(losses, [-1, 1])), [tokens]) as Tensor1D;
+        if (wRows !== undefined) return { value, saved: [joined(parts.map(([, direction]) => direction as Tensor2D))] };
+        return { value, saved: wants('weight') ? [hidden, weight as Tensor2D] : [] };
+      },
+
+      backward: (dy, saved, wants) => {
+        const dloss = tf.reshape(pick(dy), [-1, 1]) as Tensor2D;
+        if (!wants('weight')) return { hidden: place(tf.mul(saved[0] as Tensor2D, dloss)) };
+        const [h, wRows] = [pick(saved[0] as Tensor2D), saved[1] as Tensor2D];
+        let dW: Tensor2D | undefined;
+        const directions = chunked(h, columnsOf(wRows), ({ gradient }, hPart, start, count) => {
+          const part = product(gradient, tf.mul(hPart, tf.slice(dloss, [start, 0], [count, 1])), true, false);
+          const sum: Tensor2D = tf.keep(dW === undefined ? part.clone() : tf.add(dW, part));
+          dW?.dispose();
+          dW = sum;
+          return wants('hidden') ? [tf.matMul(gradient, wRows) as Tensor2D] : [];
+        }).flat();
+        // Kept over the chunks' tidies; its clone is the caller's.
+        const total = dW!.clone();
+        dW!.dispose();
+        return { weight: total, hidden: wants('hidden') ? place(tf.mul(joined(directions as Tensor2D[]), dloss)) : undefined };
+      },
+    });
+  };
 }
+
+function joined<T extends Tensor>(parts: readonly T[]): T {
+  return parts.length === 1 ? parts[0]! : (tf.concat([...parts], 0) as T);
+}
+
+export const crossEntropy = crossEntropyWith(softmaxLoss);

@@ -1,0 +1,91 @@
+/** tfjs's wasm memory, and our own kernels instantiated in it: they read and write tensors where these lie. */
+import { tf } from 'graft';
+import type { DataType, KernelBackend, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
+import { KERNELS } from './kernels/binary.ts';
+
+type Address = number;
+
+/** The exports of kernels/assembly/index.ts. */
+export interface Kernels {
+  attentionScratch(m: number, d: number): number;
+  attention(q: Address, k: Address, v: Address, out: Address, stats: Address, scratch: Address, n: number, m: number, heads: number, groups: number, d: number, scale: number, window: number): void;
+  attentionBackward(dout: Address, q: Address, k: Address, v: Address, stats: Address, dq: Address, dk: Address, dv: Address, scratch: Address, n: number, m: number, heads: number, groups: number, d: number, scale: number, window: number): void;
+  dropout(x: Address, y: Address, n: number, low: number, high: number, threshold: number, kept: number): void;
+  rmsNorm(x: Address, w: Address, y: Address, r: Address, rows: number, d: number, eps: number): void;
+  rmsNormBackward(dy: Address, x: Address, w: Address, r: Address, dx: Address, dw: Address, rows: number, d: number): void;
+  rope(x: Address, cos: Address, sin: Address, y: Address, tokens: number, heads: number, half: number, sign: number): void;
+  softmaxLoss(logits: Address, classes: Address, loss: Address, rows: number, size: number): void;
+  swiglu(gate: Address, up: Address, y: Address, n: number): void;
+  swigluBackward(dy: Address, gate: Address, up: Address, dgate: Address, dup: Address, n: number): void;
+  transpose(x: Address, y: Address, rows: number, columns: number): void;
+}
+
+/** tfjs's wasm backend, beyond its declared type. */
+export interface WasmBackend extends KernelBackend {
+  readonly wasm: {
+    readonly asm: { readonly memory: { readonly buffer: ArrayBuffer } };
+    _malloc(bytes: number): number;
+    _free(address: number): void;
+  };
+  readonly dataIdMap: { get(dataId: object): { readonly memoryOffset: number } };
+  makeOutput(shape: readonly number[], dtype: DataType): TensorInfo;
+  incRef(dataId: object): void;
+}
+
+/** The part of WebAssembly's interface used here; Node's types leave it out. */
+interface WebAssemblyApi {
+  readonly Module: new (bytes: Uint8Array) => object;
+  readonly Instance: new (module: object, imports: Readonly<Record<string, Readonly<Record<string, unknown>>>>) => { readonly exports: unknown };
+}
+
+interface TrackingEngine {
+  makeTensorFromTensorInfo(info: TensorInfo, backend: KernelBackend): Tensor;
+}
+
+export class WasmMemory {
+  readonly backend: WasmBackend;
+  readonly kernels: Kernels;
+
+  constructor(backend: WasmBackend) {
+    this.backend = backend;
+    const { Module, Instance } = (globalThis as unknown as { WebAssembly: WebAssemblyApi }).WebAssembly;
+    const { exports } = new Instance(new Module(Buffer.from(KERNELS, 'base64')), { env: { memory: backend.wasm.asm.memory } });
+    this.kernels = exports as unknown as Kernels;
+  }
+
+  /** Where a tensor's elements begin, in bytes. Stays valid for as long as the tensor does, growth of the memory included. */
+  address(tensor: TensorInfo): Address {
+    return this.backend.dataIdMap.get(tensor.dataId).memoryOffset;
+  }
+
+  /** A new tensor whose elements are whatever the memory held; make it inside a tidy and fill it at once. */
+  empty<T extends Tensor>(shape: readonly number[]): T {
+    const engine = tf.engine() as unknown as TrackingEngine;
+    return engine.makeTensorFromTensorInfo(this.backend.makeOutput(shape, 'float32'), this.backend) as T;
+  }
+
+  zeros<T extends Tensor>(shape: readonly number[]): T {
+    const tensor = this.empty<T>(shape);
+    new Uint8Array(this.backend.wasm.asm.memory.buffer, this.address(tensor), tensor.size * 4).fill(0);
+    return tensor;
+  }
+
+  /** Lends memory for the length of a call. */
+  withScratch(bytes: number, use: (address: Address) => void): void {
+    const address = this.backend.wasm._malloc(bytes) >>> 0;
+    if (address === 0) throw new Error(`The wasm memory has no room for ${bytes} bytes more.`);
+    try {
+      use(address);
+    } finally {
+      this.backend.wasm._free(address);
+    }
+  }
+
+  /** Lends a copy of integers for the length of a call. */
+  withInts(values: Int32Array, use: (address: Address) => void): void {
+    this.withScratch(values.byteLength, (address) => {
+      new Int32Array(this.backend.wasm.asm.memory.buffer, address, values.length).set(values);
+      use(address);
+    });
+  }
+}
