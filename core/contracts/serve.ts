@@ -9,6 +9,8 @@ export interface ServedModel {
   readonly tokenizer: Tokenizer;
   /** The stack to run with: undefined for the base model. */
   readonly stack: string | undefined;
+  /** Changes whenever the code behind the answers does: 12 hex digits of a sha256 over the generations of the plugins. */
+  readonly fingerprint: string;
   release(): void;
 }
 

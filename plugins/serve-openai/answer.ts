@@ -1,7 +1,6 @@
 /** The token loop of one answer: tokens become text, stop strings end it, other requests get their turn in between. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { generate, type ServedModel } from 'graft';
-import { Detokenizer } from './detokenizer.ts';
+import { Detokenizer, generate, type ServedModel } from 'graft';
 import { StopScanner } from './stop.ts';
 
 export interface AnswerRequest {

@@ -1,5 +1,5 @@
 /** Requests to token ids. */
-import { GraftError, type ChatMessage, type ServedModel, type Tokenizer } from 'graft';
+import { encodeChat, GraftError, type ChatMessage, type ServedModel, type Tokenizer } from 'graft';
 import { invalid } from './api-error.ts';
 import type { ChatBody, CompletionBody } from './body.ts';
 import type { ServeOptions } from './options.ts';
@@ -29,30 +29,15 @@ const isIds = (prompt: Exclude<CompletionBody['prompt'], string>): prompt is num
  */
 export function chatPrompt(messages: ChatBody['messages'], { tokenizer }: Pick<ServedModel, 'tokenizer'>, template: ChatTemplate): Int32Array {
   const turns = messages.map(plainMessage);
-  if (tokenizer.hasChatTemplate && template !== 'alpaca') {
-    try {
-      // The template writes the special tokens itself.
-      return tokenizer.encode(tokenizer.applyChatTemplate(turns, { addGenerationPrompt: true }), { addSpecialTokens: false });
-    } catch (error) {
-      if (GraftError.is(error)) throw invalid(error.message, 'messages', 'chat_template');
-      throw error;
-    }
-  }
-  if (template === 'model') {
+  if (template === 'model' && !tokenizer.hasChatTemplate) {
     throw invalid("This model has no chat template. Use /v1/completions, or set the server's option chat_template to alpaca.", 'messages', 'no_chat_template');
   }
-  return tokenizer.encode(alpacaPrompt(turns, tokenizer.eosToken ?? ''));
-}
-
-/** The frame of Taori et al. 2023 without its preamble; earlier turns stand in the same frame, each answer ended as in training. */
-export function alpacaPrompt(turns: readonly ChatMessage[], endOfTurn: string): string {
-  return turns
-    .map(({ role, content }) => {
-      if (role === 'assistant') return `${content}${endOfTurn}\n\n`;
-      if (role === 'system') return `${content}\n\n`;
-      return `### Instruction:\n${content}\n\n### Response:\n`;
-    })
-    .join('');
+  try {
+    return encodeChat(tokenizer, turns, { template: template === 'alpaca' ? 'alpaca' : 'auto' });
+  } catch (error) {
+    if (GraftError.is(error)) throw invalid(error.message, 'messages', 'chat_template');
+    throw error;
+  }
 }
 
 function plainMessage({ role, content }: ChatBody['messages'][number], index: number): ChatMessage {

@@ -1,5 +1,5 @@
 /** Tokens to text, one at a time. */
-import type { Tokenizer } from 'graft';
+import type { Tokenizer } from '../contracts/index.ts';
 
 /** Tokens of the prompt that are decoded along: whether a token begins with a space can depend on what stands before it. */
 const CONTEXT = 6;
