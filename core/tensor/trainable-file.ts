@@ -8,6 +8,8 @@ import { readTensors, writeTensors } from './named-tensors.ts';
 
 /** A trainable with the other names under which files hold it. */
 export interface SavedTrainable extends Trainable {
+  /** Names under which the same values are written once more. */
+  readonly copies?: readonly string[];
   /** Names that are read too, never written. */
   readonly aliases?: readonly string[];
 }
@@ -21,7 +23,12 @@ export interface LoadTrainablesOptions {
 
 /** Writes them in their order, as f32. */
 export async function saveTrainables(path: string, trainables: readonly SavedTrainable[], metadata?: Readonly<Record<string, string>>): Promise<void> {
-  const tensors = new Map(trainables.map(({ name, variable }) => [name, { shape: variable.shape, values: Float32Array.from(variable.dataSync<'float32'>()) }]));
+  const tensors = new Map(
+    trainables.flatMap(({ name, copies, variable }) => {
+      const tensor = { shape: variable.shape, values: Float32Array.from(variable.dataSync<'float32'>()) };
+      return [name, ...(copies ?? [])].map((each) => [each, tensor] as const);
+    }),
+  );
   await writeTensors(path, tensors, metadata);
 }
 
@@ -32,10 +39,10 @@ export async function saveTrainables(path: string, trainables: readonly SavedTra
 export async function loadTrainables(path: string, trainables: readonly SavedTrainable[], options: LoadTrainablesOptions = {}): Promise<void> {
   const read = await readTensors(path);
   const tensors = new Map([...read].map(([name, tensor]) => [options.rename?.(name) ?? name, tensor]));
-  const found = trainables.map((trainable) => ({ trainable, name: [trainable.name, ...(trainable.aliases ?? [])].find((name) => tensors.has(name)) }));
+  const found = trainables.map((trainable) => ({ trainable, name: namesOf(trainable).find((name) => tensors.has(name)) }));
 
   const missing = found.filter(({ name }) => name === undefined).map(({ trainable }) => trainable.name);
-  const known = new Set(trainables.flatMap(({ name, aliases }) => [name, ...(aliases ?? [])]));
+  const known = new Set(trainables.flatMap(namesOf));
   const unknown = [...tensors].filter(([name, { values }]) => !known.has(name) && options.ignore?.(name, values) !== true).map(([name]) => name);
   if (missing.length > 0) {
     throw new GraftError('ADAPTER_TENSOR_MISSING', `${path} has no tensor ${listed(missing)}${near(missing[0]!, unknown)}.`, { hint: 'Use the options that the adapter was made with.' });
@@ -51,6 +58,11 @@ export async function loadTrainables(path: string, trainables: readonly SavedTra
     });
   }
   for (const { trainable, name } of found) assign(trainable.variable, tensors.get(name!)!.values);
+}
+
+/** Those that a file may hold it under, the one that is written first. */
+function namesOf({ name, copies, aliases }: SavedTrainable): readonly string[] {
+  return [name, ...(copies ?? []), ...(aliases ?? [])];
 }
 
 function assign(variable: Variable, values: Float32Array): void {

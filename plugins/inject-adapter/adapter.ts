@@ -28,9 +28,9 @@ export async function injectAdapter({ config, target, seed }: InjectCall<Adapter
   );
   const detach: Disposer[] = placed.map(({ site, tensors }) => site.graft(bottleneckWrap(tensors, design, target.engine.ops)));
   const trainables = placed.flatMap(({ layer, location, tensors }): readonly SavedTrainable[] =>
-    tensorNames(tensors).map(({ name, aliases, variable }) => ({
+    tensorNames(tensors).map(({ name, copies, variable }) => ({
       name: savedName(layer, location, config.name, name),
-      aliases: aliases?.map((alias) => savedName(layer, location, config.name, alias)),
+      copies: copies?.map((copy) => savedName(layer, location, config.name, copy)),
       variable,
     })),
   );

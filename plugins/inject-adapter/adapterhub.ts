@@ -100,12 +100,12 @@ export function savedName(layer: string, location: string, adapter: string, tens
 }
 
 /** The tensors of one adapter by AdapterHub's names; with ln_before, the layers of its `adapter_down` count one further. */
-export function tensorNames(tensors: Bottleneck): readonly { readonly name: string; readonly aliases?: readonly string[]; readonly variable: tf.Variable }[] {
+export function tensorNames(tensors: Bottleneck): readonly { readonly name: string; readonly copies?: readonly string[]; readonly variable: tf.Variable }[] {
   const { down, up, scaling, gate, normBefore, normAfter } = tensors;
-  const named: { name: string; aliases?: readonly string[]; variable: tf.Variable }[] = [];
-  const layer = (name: string, { weight, bias }: { readonly weight: tf.Variable; readonly bias: tf.Variable }, alias?: string): void => {
-    named.push({ name: `${name}.bias`, aliases: alias === undefined ? undefined : [`${alias}.bias`], variable: bias });
-    named.push({ name: `${name}.weight`, aliases: alias === undefined ? undefined : [`${alias}.weight`], variable: weight });
+  const named: { name: string; copies?: readonly string[]; variable: tf.Variable }[] = [];
+  const layer = (name: string, { weight, bias }: { readonly weight: tf.Variable; readonly bias: tf.Variable }, copy?: string): void => {
+    named.push({ name: `${name}.bias`, copies: copy === undefined ? undefined : [`${copy}.bias`], variable: bias });
+    named.push({ name: `${name}.weight`, copies: copy === undefined ? undefined : [`${copy}.weight`], variable: weight });
   };
   if (normBefore !== undefined) layer('adapter_norm_before', normBefore, 'adapter_down.0');
   layer(`adapter_down.${normBefore === undefined ? 0 : 1}`, down);

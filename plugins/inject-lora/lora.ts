@@ -15,7 +15,7 @@ import {
 import { lowRankUpdate, mergeUpdate, updateWrap } from './low-rank.ts';
 import type { LoraOptions } from './options.ts';
 import { ADAPTER_FILE, CONFIG_FILE, peftConfig } from './peft-config.ts';
-import { trainedBaseParameters } from './trained-base.ts';
+import { tiedEmbedding, trainedBaseParameters } from './trained-base.ts';
 
 /** PEFT wraps a `PeftModel` around a `LoraModel` around the base: the paths of all three are in its files. */
 const PEFT_PREFIX = 'base_model.model.';
@@ -34,12 +34,13 @@ export async function injectLora({ config, target, seed }: InjectCall<LoraOption
   const updates = sites.map((site) => lowRankUpdate(site, config, seed));
   const detach: Disposer[] = updates.map((update) => update.site.graft(updateWrap(update, config.lora_dropout, target.engine)));
 
+  const tied = tiedEmbedding(target);
   const trainables: SavedTrainable[] = [
     ...updates.flatMap(({ site, a, b }) => [
       { name: `${PEFT_PREFIX}${site.path}.lora_A.weight`, variable: a },
       { name: `${PEFT_PREFIX}${site.path}.lora_B.weight`, variable: b },
     ]),
-    ...base.list.map(({ parameter, variable }) => ({ ...savedName(parameter.name, paths), variable })),
+    ...base.list.map(({ parameter, variable }) => ({ ...savedName(parameter.name, paths), ...(parameter.name === tied?.name ? { copies: [`${PEFT_PREFIX}lm_head.weight`] } : {}), variable })),
   ];
 
   return {

@@ -20,6 +20,7 @@ export const LoraOptions = Type.Object(
     use_rslora: Type.Boolean({ default: false, description: 'scale by lora_alpha / sqrt(r) (Kalajdzievski 2023)' }),
     bias: Type.Union([Type.Literal('none'), Type.Literal('all'), Type.Literal('lora_only')], { default: 'none', description: "which of the base's biases are trained" }),
     modules_to_save: Type.Optional(Type.Array(Type.String({ minLength: 1 }), { description: 'modules trained in full and saved whole, such as embed_tokens, lm_head, norm' })),
+    ensure_weight_tying: Type.Boolean({ default: false, description: 'where the base ties its input embedding and lm_head, modules_to_save trains both as one' }),
     init_lora_weights: Type.Union([Type.Boolean(), Type.Literal('gaussian')], {
       default: true,
       description: 'true: A kaiming-uniform, B zero; gaussian: A normal with deviation 1 / r, B zero; false: both random',

@@ -102,6 +102,7 @@ const READ: Readonly<Record<keyof LoraOptions, (value: unknown, path: string) =>
   use_rslora: given,
   bias: given,
   modules_to_save: given,
+  ensure_weight_tying: given,
   init_lora_weights: (value, path) => {
     if (value == null || typeof value === 'boolean' || value === 'gaussian') return given(value);
     // These two choose other starting values and leave the base as it is.

@@ -2,9 +2,9 @@ import { didYouMean, GraftError, type GraftableParameter, type GraftTarget } fro
 import type { LoraOptions } from './options.ts';
 
 /** The parameters of the base that `bias` and `modules_to_save` have trained in full, in the model's order. */
-export function trainedBaseParameters(target: GraftTarget, options: Pick<LoraOptions, 'bias' | 'modules_to_save'>, targeted: readonly string[]): readonly GraftableParameter[] {
-  const chosen = new Set([...biases(target, options.bias, targeted), ...savedModules(target, options.modules_to_save ?? [])]);
-  return [...target.parameters.values()].filter((parameter) => chosen.has(parameter));
+export function trainedBaseParameters(target: GraftTarget, options: Pick<LoraOptions, 'bias' | 'modules_to_save' | 'ensure_weight_tying'>, targeted: readonly string[]): readonly GraftableParameter[] {
+  const chosen = new Set([...biases(target, options.bias, targeted), ...savedModules(target, options)].map(({ name }) => name));
+  return [...target.parameters.values()].filter(({ name }) => chosen.has(name));
 }
 
 function biases(target: GraftTarget, bias: LoraOptions['bias'], targeted: readonly string[]): readonly GraftableParameter[] {
@@ -21,20 +21,31 @@ function biases(target: GraftTarget, bias: LoraOptions['bias'], targeted: readon
 }
 
 /** As PEFT: every module whose path ends in one of the names, with all that is in it; `norm` means input_layernorm too. */
-function savedModules(target: GraftTarget, names: readonly string[]): readonly GraftableParameter[] {
+function savedModules(target: GraftTarget, { modules_to_save: names = [], ensure_weight_tying: tie }: Pick<LoraOptions, 'modules_to_save' | 'ensure_weight_tying'>): readonly GraftableParameter[] {
   const parameters = [...target.parameters.values()];
   return names.flatMap((name, index) => {
     const found = parameters.filter((parameter) => modulesOf(parameter.name).some((module) => module.endsWith(name)));
+    const tied = tiedEmbedding(target);
+    const isEmbedding = tied !== undefined && found.some((parameter) => parameter.name === tied.name);
+    if (tied !== undefined && (isEmbedding || LM_HEAD.endsWith(name))) {
+      if (tie) return [...found, tied];
+      throw new GraftError('WEIGHTS_TIED', `modules_to_save: "${name}" is one weight in this model with ${isEmbedding ? LM_HEAD : tied.name} (tie_word_embeddings).`, {
+        option: ['modules_to_save', index],
+        hint: 'Set ensure_weight_tying: true to train both as one.',
+      });
+    }
     if (found.length > 0) return found;
-    const tied = name.endsWith('lm_head') && target.config.tie_word_embeddings;
-    throw new GraftError(
-      'MODULES_TO_SAVE_NO_MATCH',
-      tied
-        ? `modules_to_save: "${name}" has no weight of its own in this model: it shares that of the input embedding (tie_word_embeddings).`
-        : `modules_to_save: "${name}" matches no module of this model.${didYouMean(name, [...new Set(parameters.map((parameter) => modulesOf(parameter.name).at(-1)!))])}`,
-      { option: ['modules_to_save', index], hint: tied ? 'Save embed_tokens, which trains both.' : undefined },
-    );
+    const modules = parameters.map((parameter) => modulesOf(parameter.name).at(-1)!);
+    throw new GraftError('MODULES_TO_SAVE_NO_MATCH', `modules_to_save: "${name}" matches no module of this model.${didYouMean(name, modules)}`, { option: ['modules_to_save', index] });
   });
+}
+
+const LM_HEAD = 'lm_head';
+
+/** The input embedding, where it is the output's weight too. */
+export function tiedEmbedding({ config, parameters }: GraftTarget): GraftableParameter | undefined {
+  if (!config.tie_word_embeddings || parameters.has(`${LM_HEAD}.weight`)) return undefined;
+  return [...parameters.values()].find((parameter) => parameter.name.endsWith('embed_tokens.weight'));
 }
 
 /** `model.norm.weight` -> `model`, `model.norm`. */
