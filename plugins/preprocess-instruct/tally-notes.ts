@@ -6,7 +6,7 @@ export function tallyNotes(tally: ExampleTally, { max_length, truncation }: Exam
   const of = (count: number): string => `${count} of ${tally.examples} examples`;
   if (tally.tooLong > 0) {
     const done = truncation === 'skip' ? 'left out' : truncation === 'left' ? 'cut at their beginning' : 'cut at their end';
-    const lost = tally.endCut === 0 ? '' : ` ${tally.endCut} of them lost the token that ends the answer, and teach nothing about stopping.`;
+    const lost = tally.endCut === 0 ? '' : ` ${tally.endCut === tally.tooLong ? 'They' : `${tally.endCut} of them`} lost the token that ends the answer, and teach nothing about stopping.`;
     notes.push(`${of(tally.tooLong)} are longer than max_length ${max_length} and were ${done}; the longest has ${tally.longest} tokens.${lost}`);
   }
   if (tally.nothingLeft > 0) notes.push(`${of(tally.nothingLeft)} were left out: nothing to train on is left of them within max_length ${max_length}. Raise it, or set truncation: left.`);

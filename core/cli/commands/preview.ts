@@ -1,0 +1,74 @@
+import { Command, InvalidArgumentError } from 'commander';
+import pc from 'picocolors';
+import { readPluginDirs, resolveConfigs } from '../../config/index.ts';
+import type { RunEvent } from '../../contracts/index.ts';
+import { GraftError } from '../../kernel/errors.ts';
+import { EXIT } from '../exit.ts';
+import { openHost } from '../host.ts';
+import { interruption } from '../interruption.ts';
+
+interface PreviewOptions {
+  readonly number: number;
+  readonly eval?: boolean;
+  readonly json?: boolean;
+  readonly color: boolean;
+  readonly set: readonly string[];
+}
+
+/** `graft preview`: what a config's data becomes, token by token, before anything is trained on it. */
+export function previewCommand(): Command {
+  return new Command('preview')
+    .description('show examples token by token, and what is trained on')
+    .argument('<config>', 'config file; of a sweep, its first combination')
+    .option('-n, --number <count>', 'examples to show', count, 3)
+    .option('--eval', 'examples to evaluate on instead of those to train on')
+    .option('--json', 'everything as one line of JSON')
+    .option('--no-color', 'brackets around what is trained on instead of colours, as when piped')
+    .option('--set <path=value>', 'override an option, such as preprocess.0.max_length=512 (repeatable)', (value: string, all: readonly string[]) => [...all, value], [])
+    .addHelpText('after', '\nReads the tokenizer and the data, and no weights. Exits with 0, with 2 on a mistake in the config or the data, 130 when stopped.')
+    .action(preview);
+}
+
+async function preview(file: string, options: PreviewOptions): Promise<void> {
+  const host = await openHost({ pluginDirs: await readPluginDirs(file, { set: options.set }) });
+  const interrupted = interruption(() => undefined);
+  const said = await teller();
+  try {
+    const [{ prepareData }, { previewOf, previewText }] = await Promise.all([import('../preview/prepare.ts'), import('../preview/view.ts')]);
+    const [config] = await resolveConfigs(file, { schemas: host.kernel, set: options.set });
+    if (config === undefined) throw new GraftError('USAGE', `${file} describes no run.`);
+    const prepared = await prepareData(config, { kernel: host.kernel, log: host.log, cacheDir: host.cacheDir, signal: interrupted.signal, emit: said.emit });
+    const side = options.eval === true ? 'eval' : 'train';
+    if (side === 'eval' && prepared.dataset.eval.length === 0) {
+      throw new GraftError('NO_EVAL', `${file} holds no examples out for evaluation.`, { hint: 'Set eval_split or eval_data on a preprocess entry.' });
+    }
+    said.end();
+    const shown = previewOf(config, prepared, side, options.number);
+    process.stdout.write(options.json === true ? `${JSON.stringify(shown)}\n` : previewText(shown, pc.createColors(options.color && pc.isColorSupported && (process.stdout.isTTY || 'FORCE_COLOR' in process.env))));
+  } catch (error) {
+    if (!interrupted.signal.aborted || GraftError.is(error)) throw error;
+    process.exitCode = EXIT.interrupted;
+  } finally {
+    said.end();
+    interrupted.dispose();
+    await host.dispose();
+  }
+}
+
+/** Progress and warnings go to standard error: standard output is the preview alone. */
+async function teller(): Promise<{ emit(event: RunEvent): void; end(): void }> {
+  if (!process.stderr.isTTY) {
+    const { PlainReporter } = await import('../../run/reporters/plain.ts');
+    const reporter = new PlainReporter((text) => void process.stderr.write(text));
+    return { emit: (event) => reporter.receive(event), end: () => undefined };
+  }
+  const { TerminalReporter } = await import('../../run/reporters/terminal.ts');
+  const reporter = new TerminalReporter(process.stderr);
+  return { emit: (event) => reporter.receive(event), end: () => void process.stderr.write('\r\u001b[2K') };
+}
+
+function count(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 0) throw new InvalidArgumentError('It is a whole number from 0.');
+  return value;
+}
