@@ -10,6 +10,8 @@ export { valueAndGrads, needsGradient } from './tensor/tape.ts';
 export { fused, type FusedOp, type Wants } from './tensor/fused.ts';
 export { portableOps } from './tensor/portable.ts';
 export { freezePortable } from './tensor/frozen.ts';
+export { backendEngine } from './tensor/backend-engine.ts';
+export { packageRoots } from './tensor/package-roots.ts';
 export { product } from './tensor/matmul.ts';
 export { concatPacked, IGNORED, positionsOf, shiftLabels, trainedTokens } from './tensor/packed.ts';
 export { Detokenizer } from './tensor/detokenizer.ts';

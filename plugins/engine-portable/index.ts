@@ -1,12 +1,13 @@
-import { definePlugin, token, Type, type EngineProvider } from 'graft';
-import { startPortable } from './engine.ts';
+import { definePlugin, token, Type, type EngineProbe, type EngineProvider } from 'graft';
+import { hasSimd, startPortable } from './engine.ts';
 
 export default definePlugin({
   provides: token<EngineProvider>('engine:portable'),
   config: Type.Object({}),
   setup: () => ({
+    // Runs everywhere, so everything else that runs is preferred.
     preference: () => 1,
-    probe: async () => ({ state: 'available' as const, detail: 'tfjs wasm', device: 'cpu' as const }),
+    probe: async (): Promise<EngineProbe> => ({ state: 'available', detail: (await hasSimd()) ? 'wasm simd' : 'wasm without simd', device: 'cpu' }),
     start: () => startPortable(),
   }),
 });
