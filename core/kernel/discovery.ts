@@ -37,7 +37,7 @@ export async function foldersIn(dir: string): Promise<readonly string[]> {
 /** Folders of installed packages with a "graft" key in a node_modules folder, scoped ones included. */
 export async function packagesIn(nodeModules: string): Promise<readonly string[]> {
   const names = await subfolders(nodeModules, false);
-  const nested = await Promise.all(names.map((path) => (path.includes('/@', nodeModules.length) ? subfolders(path, false) : [path])));
+  const nested = await Promise.all(names.map(async (path) => (path.includes('/@', nodeModules.length) ? subfolders(path, false) : [path])));
   const flags = await Promise.all(nested.flat().map(async (dir) => ((await isPluginPackage(dir)) ? realpath(dir) : undefined)));
   return flags.filter((dir) => dir !== undefined);
 }

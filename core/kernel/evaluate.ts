@@ -2,6 +2,7 @@ import { Module, createRequire } from 'node:module';
 import { types } from 'node:util';
 import type * as Tsyringe from 'tsyringe';
 import { IMPORTED, type Build } from './builder.ts';
+import { GraftError } from './errors.ts';
 
 /** What Node does to run a CommonJS file; not in its types. */
 interface CompilableModule extends NodeModule {
@@ -19,12 +20,30 @@ export function evaluate(build: Build, hostModules: Readonly<Record<string, unkn
   process.setSourceMapsEnabled(true);
   const module = new Module(build.filename) as CompilableModule;
   module.filename = build.filename;
-  const requireFromFolder = createRequire(build.filename);
-  const load = (name: string): unknown => (name === 'tsyringe' ? tsyringe : Object.hasOwn(hostModules, name) ? hostModules[name] : requireFromFolder(name));
+  const load = (name: string): unknown => (name === 'tsyringe' ? tsyringe : Object.hasOwn(hostModules, name) ? hostModules[name] : requirePackage(name, build));
   module.require = ((id: string) => (id.startsWith(IMPORTED) ? asImported(load(id.slice(IMPORTED.length))) : load(id))) as NodeModule['require'];
   module._compile(build.code, build.filename);
   const exported = module.exports as { readonly default?: unknown } | null | undefined;
   return exported?.default ?? exported;
+}
+
+const requireFromHost = createRequire(import.meta.url);
+
+/** From the plugin's own folder and those above it; else what the host has installed. */
+function requirePackage(name: string, build: Build): unknown {
+  const requireFromFolder = createRequire(build.filename);
+  let found: string;
+  try {
+    found = requireFromFolder.resolve(name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') throw error;
+    try {
+      found = requireFromHost.resolve(name);
+    } catch {
+      throw new GraftError('PACKAGE_MISSING', `the package ${name} is not installed, neither in ${build.dir} nor in a folder above it nor beside Graft`, { cause: error });
+    }
+  }
+  return requireFromFolder(found);
 }
 
 const loadedToImported = new WeakMap<object, object>();

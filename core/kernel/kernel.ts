@@ -211,10 +211,7 @@ class Microkernel implements Kernel, SwapHost {
     const moved = slot.folder.dir !== folder.dir;
     const signature = await signatureOf(folder.dir);
     slot.folder = folder;
-    if (!moved && slot.signature === signature) {
-      if (slot.state === 'pending' && slot.latest !== undefined) idToBuild.set(slot.id, slot.latest);
-      return;
-    }
+    if (!moved && slot.signature === signature) return;
     slot.signature = signature;
     slot.editedAt = since;
     try {

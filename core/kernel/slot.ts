@@ -41,7 +41,7 @@ export class Slot {
 
   get reason(): string | undefined {
     if (this.removed) return 'Its folder is gone; calls in flight finish.';
-    return this.failure?.reason ?? (this.current === undefined ? this.waitsFor : undefined);
+    return this.failure?.reason ?? (this.current === undefined && this.waitsFor !== undefined ? `It waits for ${this.waitsFor}.` : undefined);
   }
 
   report(dependents: readonly string[]): SlotReport {

@@ -34,15 +34,17 @@ export async function activate(idToBuild: ReadonlyMap<string, Build>, removed: r
   const idToConsumes = consumesOf(idToBuild, host);
   const affected = withDependents([...idToBuild.keys(), ...removed], idToConsumes);
   for (const id of removed) affected.delete(id);
-  await Promise.all(components(affected, idToConsumes).map((ids) => activateTogether(new Map([...idToBuild].filter(([id]) => ids.has(id))), ids, host)));
+  const wanted = new Map(idToBuild);
+  for (const { id, current, latest } of host.idToSlot.values()) if (affected.has(id) && current === undefined && latest !== undefined) wanted.set(id, latest);
+  await Promise.all(components(affected, idToConsumes).map((ids) => activateTogether(new Map([...wanted].filter(([id]) => ids.has(id))), ids, host)));
 }
 
 async function activateTogether(wanted: Map<string, Build>, ids: ReadonlySet<string>, host: SwapHost): Promise<void> {
   for (;;) {
     const idToConsumes = consumesOf(wanted, host);
     const orphans = [...ids].filter((id) => (idToConsumes.get(id) ?? []).some((token) => !host.idToSlot.has(token)));
-    const affected = withDependents([...wanted.keys(), ...orphans], idToConsumes);
-    const { order, cycle } = inOrder(affected, idToConsumes);
+    const affected = [...withDependents([...wanted.keys(), ...orphans], idToConsumes)].filter((id) => wanted.has(id) || host.idToSlot.get(id)?.current !== undefined);
+    const { order, cycle } = inOrder(new Set(affected), idToConsumes);
     const round = cycle === undefined ? await prepareInOrder(order, wanted, host) : blameCycle(cycle, wanted);
     if (round.fault === undefined) {
       for (const id of order) {
@@ -66,8 +68,7 @@ async function prepareInOrder(order: readonly string[], wanted: ReadonlyMap<stri
   const round: Round = { idToPrepared: new Map(), idToWait: new Map() };
   for (const id of order) {
     const slot = host.idToSlot.get(id)!;
-    const build = wanted.get(id) ?? slot.current?.build;
-    if (build === undefined) continue;
+    const build = wanted.get(id) ?? slot.current!.build;
     const tokenToProvider = new Map<string, Generation>();
     let wait: string | undefined;
     for (const token of build.manifest.consumes) {
@@ -96,7 +97,7 @@ async function prepareInOrder(order: readonly string[], wanted: ReadonlyMap<stri
 function missing(token: string, { idToSlot }: SwapHost): string {
   const slot = idToSlot.get(token);
   if (slot === undefined) return `${token}, which no plugin provides`;
-  return slot.failure === undefined ? (slot.waitsFor ?? `${token}, which is not there yet`) : `${token}, which failed: ${slot.failure.reason}`;
+  return slot.failure === undefined ? (slot.waitsFor ?? `${token}, which is not there yet`) : `${token}, which failed: ${slot.failure.reason.replace(/\.$/, '')}`;
 }
 
 /** An edit is to blame for its own failure, and for that of a running dependent which was not edited. */
