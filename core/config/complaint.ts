@@ -34,8 +34,15 @@ type JsonSchema = Readonly<Record<string, unknown>>;
  * @param value what was checked, defaults filled in
  */
 export function complaintsOf(errors: readonly ErrorObject[], value: unknown, owner: Owner): readonly Complaint[] {
-  const all = errors.map((error) => ({ error, path: pathOf(error.instancePath, value) }));
+  // Why a key is not allowed comes twice: as the rule that it breaks, and as `propertyNames`, which has the key's place.
+  const told = errors.filter((error) => error.propertyName === undefined);
+  const all = told.map((error) => ({ error, path: pathOf(error.instancePath, value) }));
   return condense(all).flatMap(({ error, path }) => complain(error, path, owner) ?? []);
+}
+
+/** A complaint as one string, where there is no place to show it at. */
+export function complaintText({ message, suggestion }: Complaint): string {
+  return suggestion === undefined ? message : `${message} Did you mean \`${suggestion}\`?`;
 }
 
 /** ajv's `/inject/0/r` as keys and indices. */
@@ -123,7 +130,7 @@ function complain(error: ErrorObject, path: NodePath, owner: Owner): Complaint |
     case 'maxProperties':
       return count(`at most ${params['limit']}`, 'key');
     case 'uniqueItems':
-      return value('REPEATED_ITEM', `${name} lists the same value twice, at ${params['j']} and ${params['i']}.`);
+      return value('REPEATED_ITEM', `${name} lists the same value twice, at ${[params['i'], params['j']].sort().join(' and ')}.`);
     case 'pattern':
       return value('WRONG_FORMAT', `${name} must match \`${params['pattern']}\`, and ${notation(error.data)} does not.${described(schema)}`);
     case 'format':
@@ -154,15 +161,28 @@ function missingKey(key: string, path: NodePath, schema: JsonSchema, owner: Owne
 }
 
 function wrongValue(name: string, path: NodePath, schema: JsonSchema, data: unknown): Complaint {
+  const forms = formsOf(schema, data);
+  if (forms !== undefined) return { path, at: 'value', code: 'WRONG_TYPE', message: `${name} must be a mapping, and this one fits none of the forms that it may have${forms}.` };
   const { text, words } = expected(schema);
+  if (typeof data === 'number' && !Number.isFinite(data)) return { path, at: 'value', code: 'WRONG_TYPE', message: `${name} must be a finite number, not ${data}.` };
   const suggestion = typeof data === 'string' ? nearest(data, words) : undefined;
   const message = `${name} must be ${text}, not ${notation(data)}.${suggestion === undefined ? yamlHint(schema, data) : ''}`;
   return { path, at: 'value', code: 'WRONG_TYPE', message, ...(suggestion === undefined ? {} : { suggestion }) };
 }
 
+/** What tells the mappings of a union apart, where the value is a mapping: `: \`kind: a\` or \`kind: b\``. */
+function formsOf(schema: JsonSchema, data: unknown): string | undefined {
+  const branches = ((schema['anyOf'] ?? schema['oneOf'] ?? []) as readonly JsonSchema[]).filter((branch) => branch['type'] === 'object');
+  if (branches.length < 2 || typeof data !== 'object' || data === null || Array.isArray(data)) return undefined;
+  const constants = branches.flatMap((branch) =>
+    Object.entries((branch['properties'] ?? {}) as Readonly<Record<string, JsonSchema>>).flatMap(([key, property]) => ('const' in property ? [`${key}: ${String(property['const'])}`] : [])),
+  );
+  return constants.length === 0 ? '' : `: ${listed(constants, 'or')}`;
+}
+
 /** What a person who knows YAML 1.1, or another program's numbers, needs to be told. */
 function yamlHint(schema: JsonSchema, data: unknown): string {
-  if (data === null) return ' Nothing is written after the colon.';
+  if (data === null) return ' Nothing is written here.';
   if (schema['type'] === 'array') return ' Begin each item with `- `.';
   if (typeof data !== 'string') return '';
   const types = [schema, ...((schema['anyOf'] ?? []) as readonly JsonSchema[])].map((each) => each['type']);

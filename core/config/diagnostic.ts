@@ -38,9 +38,13 @@ export function renderDiagnostic(diagnostic: Diagnostic): string {
 export class ConfigError extends GraftError {
   readonly diagnostics: readonly Diagnostic[];
 
-  /** @param code of the error as a whole; `CONFIG_INVALID` unless it stands for one plugin's error */
-  constructor(diagnostics: readonly Diagnostic[], code = 'CONFIG_INVALID', cause?: unknown) {
-    super(code, diagnostics.map(renderDiagnostic).join('\n\n'), { cause });
+  /**
+   * @param code of the error as a whole: `CONFIG_INVALID`, or the code of the one error of a plugin that it stands for
+   * @param untold mistakes beyond those in `diagnostics`
+   */
+  constructor(diagnostics: readonly Diagnostic[], { code = 'CONFIG_INVALID', cause, untold = 0 }: { readonly code?: string; readonly cause?: unknown; readonly untold?: number } = {}) {
+    const rest = untold === 0 ? [] : [`... and ${untold} more.`];
+    super(code, [...diagnostics.map(renderDiagnostic), ...rest].join('\n\n'), { cause });
     this.diagnostics = diagnostics;
   }
 
@@ -49,23 +53,32 @@ export class ConfigError extends GraftError {
   }
 }
 
+/** A file with more mistakes than this is of another kind; its first ones are told. */
+const MAX_TOLD = 100;
+
+interface Finding {
+  readonly span: Span;
+  readonly code: string;
+  readonly message: string;
+  readonly suggestion?: string;
+}
+
 /** Collects mistakes while a config is resolved, so that all of them are told at once. */
 export class Findings {
-  readonly #found = new Map<string, { readonly span: Span; readonly diagnostic: Diagnostic }>();
+  readonly #found = new Map<string, Finding>();
   /** In the order in which they were read, which is the order in which their mistakes are told. */
-  readonly #sources: Source[] = [];
+  readonly #sourceToRank = new Map<Source, number>();
 
   /** A mistake told before (a sweep meets it once a combination) is told once. */
   add(span: Span, code: string, message: string, suggestion?: string): void {
-    if (!this.#sources.includes(span.source)) this.#sources.push(span.source);
-    const diagnostic = diagnose(span, code, message, suggestion);
-    const key = JSON.stringify([diagnostic.file, span.start, span.end, span.source.text.length, code, message]);
-    if (!this.#found.has(key)) this.#found.set(key, { span, diagnostic });
+    this.reading(span.source);
+    const key = JSON.stringify([this.#sourceToRank.get(span.source), span.start, span.end, code, message]);
+    if (!this.#found.has(key)) this.#found.set(key, { span, code, message, suggestion });
   }
 
   /** Fixes a source's place in the order of telling, whether or not it turns out to hold mistakes. */
   reading(source: Source): void {
-    this.#sources.push(source);
+    if (!this.#sourceToRank.has(source)) this.#sourceToRank.set(source, this.#sourceToRank.size);
   }
 
   get any(): boolean {
@@ -75,11 +88,10 @@ export class Findings {
   /** @throws ConfigError when there is anything to tell */
   throwIfAny(): void {
     if (!this.any) return;
-    const rank = new Map(this.#sources.map((source, index) => [source, index]));
-    const byPlace = [...this.#found.values()].sort(
-      (a, b) => (rank.get(a.span.source) ?? 0) - (rank.get(b.span.source) ?? 0) || a.span.start - b.span.start,
-    );
-    throw new ConfigError(byPlace.map(({ diagnostic }) => diagnostic));
+    const rankOf = ({ span }: Finding): number => this.#sourceToRank.get(span.source) ?? 0;
+    const byPlace = [...this.#found.values()].sort((a, b) => rankOf(a) - rankOf(b) || a.span.start - b.span.start);
+    const told = byPlace.slice(0, MAX_TOLD).map(({ span, code, message, suggestion }) => diagnose(span, code, message, suggestion));
+    throw new ConfigError(told, { untold: byPlace.length - told.length });
   }
 }
 

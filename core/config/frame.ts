@@ -1,4 +1,4 @@
-import type { Span } from './source.ts';
+import type { Source, Span } from './source.ts';
 
 const WIDTH = 100;
 
@@ -19,14 +19,14 @@ function printable(text: string): string {
  */
 export function codeFrame(span: Span): string {
   const { line, col } = span.source.lines.linePos(span.start);
-  const lines = span.source.text.split(/\r?\n/);
-  const last = Math.min(lines.length, line + 1);
+  const count = span.source.lines.lineStarts.length;
+  const last = Math.min(count, line + 1);
   const gutter = String(last).length;
   const from = col <= WIDTH - 10 ? 0 : col - Math.floor(WIDTH / 2);
   const rows: string[] = [];
   for (let number = Math.max(1, line - 1); number <= last; number++) {
-    const full = lines[number - 1] ?? '';
-    if (number === lines.length && full === '' && number !== line) continue;
+    const full = lineOf(span.source, number);
+    if (number === count && full === '' && number !== line) continue;
     const shown = printable(full.slice(from, from + WIDTH));
     const row = `${from > 0 ? '...' : ''}${shown}${full.length > from + WIDTH ? '...' : ''}`;
     rows.push(`${number === line ? '>' : ' '} ${String(number).padStart(gutter)} | ${row}`.trimEnd());
@@ -37,4 +37,10 @@ export function codeFrame(span: Span): string {
     rows.push(`  ${' '.repeat(gutter)} | ${' '.repeat(lead)}${'^'.repeat(length)}`);
   }
   return rows.join('\n');
+}
+
+/** @param number from 1 */
+function lineOf(source: Source, number: number): string {
+  const { lineStarts } = source.lines;
+  return source.text.slice(lineStarts[number - 1], lineStarts[number]).replace(/\r?\n$/, '');
 }

@@ -1,4 +1,4 @@
-import { Composer, Parser, isAlias, isMap, isScalar, isSeq } from 'yaml';
+import { Composer, Lexer, Parser, isAlias, isMap, isScalar, isSeq } from 'yaml';
 import type { CST, Document, Node, YAMLMap } from 'yaml';
 import type { Findings } from './diagnostic.ts';
 import type { ConfigNode, MapEntry, MapNode } from './node.ts';
@@ -21,10 +21,9 @@ const MAX_VALUES = 100_000;
 export function parseYaml(source: Source, findings: Findings, offset = 0): ConfigNode | undefined {
   const text = source.text.slice(offset);
   const span = (start: number, end: number): Span => ({ source, start: offset + start, end: offset + Math.max(start, end) });
-  const tokens = [...new Parser().parse(text)];
-  const tooDeep = firstBelow(tokens, MAX_DEPTH);
-  if (tooDeep !== undefined) {
-    findings.add(span(tooDeep, tooDeep + 1), 'YAML_TOO_DEEP', `This is nested more than ${MAX_DEPTH} levels deep; a config may not be.`);
+  const tokens = tokensOf(text);
+  if ('tooDeepAt' in tokens) {
+    findings.add(span(tokens.tooDeepAt, tokens.tooDeepAt + 1), 'YAML_TOO_DEEP', `This is nested more than ${MAX_DEPTH} levels deep; a config may not be.`);
     return undefined;
   }
   const documents = [...new Composer({ version: '1.2', prettyErrors: false, uniqueKeys: false, keepSourceTokens: false }).compose(tokens, true, text.length)];
@@ -48,27 +47,19 @@ function sentence(message: string): string {
   return /[.!?]$/.test(message) ? message : `${message}.`;
 }
 
-/** Offset of the first collection nested deeper than a limit. The composer recurses; this does not, so it goes first. */
-function firstBelow(tokens: readonly CST.Token[], limit: number): number | undefined {
-  const open: { readonly token: CST.Token; readonly depth: number }[] = tokens.map((token) => ({ token, depth: 0 }));
-  let first: number | undefined;
-  for (let next = open.pop(); next !== undefined; next = open.pop()) {
-    const { token, depth } = next;
-    if (token.type === 'document') {
-      if (token.value !== undefined) open.push({ token: token.value, depth });
-      continue;
-    }
-    if (!('items' in token)) continue;
-    if (depth >= limit) {
-      first = Math.min(first ?? token.offset, token.offset);
-      continue;
-    }
-    for (const { key, value } of token.items) {
-      if (key != null) open.push({ token: key, depth: depth + 1 });
-      if (value !== undefined) open.push({ token: value, depth: depth + 1 });
-    }
+/**
+ * The tokens of a text, or where it is nested too deeply. The check stands here, between one token and the next, because
+ * what follows recurses, and because half a million brackets take seconds to read to their end.
+ */
+function tokensOf(text: string): readonly CST.Token[] | { readonly tooDeepAt: number } {
+  const parser = new Parser();
+  const tokens: CST.Token[] = [];
+  for (const lexeme of new Lexer().lex(text)) {
+    tokens.push(...parser.next(lexeme));
+    const deep = parser.stack.length > MAX_DEPTH && parser.stack.filter((token) => 'items' in token).length > MAX_DEPTH;
+    if (deep) return { tooDeepAt: Math.max(0, parser.offset - lexeme.length) };
   }
-  return first;
+  return [...tokens, ...parser.end()];
 }
 
 /** What a node amounts to when every alias in it is expanded. */

@@ -67,7 +67,7 @@ export function runConfig(data: RunConfigData): RunConfig {
     locate: (path) => locationOf(nearestNode(data.source, path).node.span),
     fail: (error, entry) => {
       const hint = error.hint === undefined ? '' : ` ${error.hint}`;
-      return new ConfigError([diagnose(spanOf(data.source, entry, error.option ?? []), error.code, `${error.message}${hint}`)], error.code, error);
+      return new ConfigError([diagnose(spanOf(data.source, entry, error.option ?? []), error.code, `${error.message}${hint}`)], { code: error.code, cause: error });
     },
   };
 }
@@ -84,5 +84,7 @@ function spanOf(root: MapNode, entry: Entry, option: NodePath): Span {
 /** Where an entry says which plugin it uses. */
 export function useSpan(root: MapNode, path: NodePath): Span {
   const use = nearestNode(root, [...path, 'use']);
-  return use.exact ? use.node.span : keySpan(root, path);
+  if (use.exact) return use.node.span;
+  const bare = nearestNode(root, path);
+  return bare.exact && bare.node.kind === 'scalar' ? bare.node.span : keySpan(root, path);
 }

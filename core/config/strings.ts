@@ -60,13 +60,16 @@ export class StringSettler {
   }
 
   #fill(node: ScalarNode, text: string, allowed: boolean): string {
+    const { source, start, end } = node.span;
+    const written = source.text.slice(start, end);
+    let cursor = 0;
     return text.replace(/\$\$\{|\$\{([^}]*)\}?/g, (reference: string, name: string | undefined) => {
       if (name === undefined) return '${';
       const problem = this.#problemOf(reference, name, allowed);
       if (problem === undefined) return this.#env[name] ?? '';
-      const { source, start, end } = node.span;
-      const at = source.text.slice(start, end).indexOf(reference);
+      const at = written.indexOf(reference, cursor);
       const span = at === -1 ? node.span : { source, start: start + at, end: start + at + reference.length };
+      cursor = Math.max(cursor, at + reference.length);
       this.#findings.add(span, problem.code, problem.message);
       return reference;
     });

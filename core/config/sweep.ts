@@ -61,14 +61,21 @@ function axesOf(node: ConfigNode, fixed: ReadonlySet<string>, findings: Findings
       findings.add(values.span, 'WRONG_TYPE', `\`sweep\` needs a list of at least one value for \`${dotted}\`.`);
     } else if (['name', 'extends', 'sweep', 'plugins'].includes(parseDotted(dotted)[0] ?? '')) {
       findings.add(key, 'SWEEP_PATH', `\`${dotted}\` cannot be swept.`);
-    } else if (fixed.has(dotted)) {
-      findings.add(key, 'SWEEP_FIXED', `\`--set ${dotted}=...\` fixes what this sweeps. Leave one of them out; \`--set sweep={}\` leaves out the sweep.`);
+    } else if ([...fixed].some((path) => within(path, dotted))) {
+      findings.add(key, 'SWEEP_FIXED', `\`--set ${[...fixed].find((path) => within(path, dotted))}=...\` fixes what this sweeps. Leave one of them out; \`--set sweep={}\` leaves out the sweep.`);
+    } else if (axes.some((axis) => within(axis.dotted, dotted) || within(dotted, axis.dotted))) {
+      findings.add(key, 'SWEEP_OVERLAP', `\`${dotted}\` overlaps another path of this sweep, and one would undo the other.`);
     } else {
       refuseRepeats(dotted, values, findings);
       axes.push({ dotted, key, values });
     }
   }
   return axes;
+}
+
+/** Whether a dotted path is another one or lies inside it. */
+function within(path: string, other: string): boolean {
+  return path === other || path.startsWith(`${other}.`);
 }
 
 function refuseRepeats(dotted: string, values: ListNode, findings: Findings): void {
