@@ -1,5 +1,5 @@
 import { relative } from 'node:path';
-import pc from 'picocolors';
+import type pc from 'picocolors';
 import type { RunEvent } from '../../contracts/index.ts';
 import { formatCount, formatDuration, formatLoss, formatRate } from './format.ts';
 import { planRows } from './plan-text.ts';
