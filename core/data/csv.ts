@@ -9,12 +9,12 @@ const MAX_RECORD_BYTES = 1 << 26;
 
 /**
  * Reads CSV (RFC 4180) with a header line; `.tsv` separates with tabs. Every value is text. `line` is where the record
- * begins; a quoted value may go over several.
+ * begins; a quoted value may go over several, with LF between them whatever the file has.
  * @throws GraftError `DATA_FILE` when the header is not one
  */
 export async function* readCsv(file: string, meter?: ReadMeter): AsyncGenerator<Row | BadRow> {
   const delimiter = /\.tsv(\.gz)?$/.test(file) ? '\t' : ',';
-  const source = Readable.from(fileBytes(file, meter));
+  const source = Readable.from(withLineFeeds(fileBytes(file, meter)));
   const parser = parse({ bom: true, delimiter, info: true, relax_column_count: true, skip_empty_lines: true, max_record_size: MAX_RECORD_BYTES });
   source.on('error', (error) => parser.destroy(error));
   source.pipe(parser);
@@ -39,6 +39,18 @@ export async function* readCsv(file: string, meter?: ReadMeter): AsyncGenerator<
   } finally {
     source.destroy();
   }
+}
+
+/** CRLF as LF: the parser counts a CRLF inside quotes as two lines. */
+async function* withLineFeeds(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const [LF, CR] = [10, 13];
+  let held = false;
+  for await (const chunk of chunks) {
+    const bytes = held ? Buffer.concat([Buffer.of(CR), chunk]) : chunk;
+    held = bytes[bytes.length - 1] === CR;
+    yield bytes.filter((byte, index) => byte !== CR || (index + 1 < bytes.length && bytes[index + 1] !== LF));
+  }
+  if (held) yield Buffer.of(CR);
 }
 
 function headerOf(file: string, names: readonly string[]): readonly string[] {

@@ -106,13 +106,14 @@ async function* readArray(file: string, chunks: AsyncIterable<Uint8Array>): Asyn
     size += chunk.length - begin;
     if (size > MAX_RECORD_BYTES) return void (yield { file, ...start, problem: `an element is longer than ${MAX_RECORD_BYTES >> 20} MB; a bracket or a quote is probably not closed` });
   }
+  const end = { file, line, column: column + 1 };
   if (state !== 'element') {
-    if (state !== 'after') yield { ...at(), problem: 'the array is not closed with ]' };
+    if (state !== 'after') yield { ...end, problem: 'the array is not closed with ]' };
     return;
   }
   // An element that never ends: what is wrong with it is better said than that the array is not closed.
   const rest = recordOf(file, { number: start.line, column: start.column, ...utf8(pieces) });
-  yield 'problem' in rest ? rest : { ...at(), problem: 'the array is not closed with ]' };
+  yield 'problem' in rest ? rest : { ...end, problem: 'the array is not closed with ]' };
 }
 
 function recordOf(file: string, { number, column, text, problem }: Piece): Row | BadRow {
