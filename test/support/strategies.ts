@@ -1,6 +1,6 @@
 /** Inject plugins straight from their folders, on the small base that the oracles share. */
-import { container } from 'tsyringe';
 import 'reflect-metadata';
+import { container } from 'tsyringe';
 import { tmpdir } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { CausalLM, Graft, InjectHook, Logger, PluginDefinition, StageCall } from '../../core/index.ts';
