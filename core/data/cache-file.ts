@@ -77,7 +77,7 @@ export async function writeCacheFile(path: string, { examples, badRows, notes }:
  */
 export async function readCacheFile(path: string): Promise<Tokenised | undefined> {
   const file = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined;
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined;
     throw error;
   });
   if (file === undefined) return undefined;

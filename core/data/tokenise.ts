@@ -112,7 +112,8 @@ async function fromCache(path: string, call: TokeniseJob['call']): Promise<Token
     return cached;
   } catch (error) {
     call.emit({ type: 'log', level: 'warn', message: `The cache ${path} is damaged (${reasonOf(error)}) and is made anew.` });
-    await rm(path, { force: true });
+    // Where it cannot be removed, the writing will say why.
+    await rm(path, { force: true }).catch(() => undefined);
     return undefined;
   }
 }
