@@ -46,7 +46,7 @@ async function* withLineFeeds(chunks: AsyncIterable<Uint8Array>): AsyncGenerator
   const [LF, CR] = [10, 13];
   let held = false;
   for await (const chunk of chunks) {
-    const bytes = held ? Buffer.concat([Buffer.of(CR), chunk]) : chunk;
+    const bytes: Uint8Array = held ? Buffer.concat([Buffer.of(CR), chunk]) : chunk;
     held = bytes[bytes.length - 1] === CR;
     yield bytes.filter((byte, index) => byte !== CR || (index + 1 < bytes.length && bytes[index + 1] !== LF));
   }

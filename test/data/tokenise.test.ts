@@ -5,6 +5,8 @@ import { describe, expect, it } from 'vitest';
 import { readRows, RowProblem, tokeniseFiles, type RunEvent, type Tokenised, type TokeniseJob } from 'graft';
 import { tinyTokenizer } from '../support/tokenizer.ts';
 
+const tokenizer = await tinyTokenizer();
+
 /** A folder with data, and a way to tokenise it that counts the rows it was asked to tokenise. */
 function setUp(rows: readonly unknown[]) {
   const dir = mkdtempSync(join(tmpdir(), 'graft-tokenise-'));
@@ -14,8 +16,7 @@ function setUp(rows: readonly unknown[]) {
   const cacheDir = join(dir, 'cache');
   const events: RunEvent[] = [];
   const asked: number[] = [];
-  const tokenizer = tinyTokenizer();
-  const run = (changes: Partial<TokeniseJob> = {}, signal = new AbortController().signal): Promise<Tokenised> =>
+    const run = (changes: Partial<TokeniseJob> = {}, signal = new AbortController().signal): Promise<Tokenised> =>
     tokeniseFiles({
       call: { signal, cacheDir, tokenizer, emit: (event) => void events.push(event) },
       files: [file],
@@ -58,7 +59,7 @@ describe('the cache of tokenised examples', () => {
     write([{ text: 'oNe' }, ...texts.slice(1)]);
     const { examples } = await run();
     expect(asked).toHaveLength(8);
-    expect([...examples[0]!.inputIds]).toEqual([...tinyTokenizer().encode('oNe')]);
+    expect([...examples[0]!.inputIds]).toEqual([...tokenizer.encode('oNe')]);
   });
 
   it('is not used for other options, other code, another tokenizer, another policy or fewer rows', async () => {
@@ -67,7 +68,7 @@ describe('the cache of tokenised examples', () => {
     await run({ key: 'two' });
     await run({ badRows: 'skip' });
     await run({ maxRows: 2 });
-    const other = tinyTokenizer({ eosTokenIds: [3] });
+    const other = await tinyTokenizer({ eosTokenIds: [3] });
     await run({ call: { signal: new AbortController().signal, cacheDir: join(file, '../cache'), tokenizer: other, emit: () => undefined } });
     expect(cacheFiles()).toHaveLength(5);
   });

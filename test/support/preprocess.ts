@@ -37,7 +37,7 @@ export function bench(plugin: PluginDefinition, settings: { readonly tokenizer?:
       writeFileSync(path, contents);
       return path;
     },
-    run: (options, call = {}) => {
+    run: async (options, call = {}) => {
       const config = structuredClone(options) as Record<string, unknown>;
       const errors = violations(plugin.config, config);
       if (errors.length > 0) throw new Error(`The test's options are wrong: ${JSON.stringify(errors.map((error) => `${error.instancePath} ${error.message}`))}`);
@@ -50,7 +50,7 @@ export function bench(plugin: PluginDefinition, settings: { readonly tokenizer?:
         baseDir: dir,
         cacheDir: join(dir, 'cache'),
         emit: (event) => void events.push(event),
-        tokenizer: settings.tokenizer ?? tinyTokenizer(),
+        tokenizer: settings.tokenizer ?? (await tinyTokenizer()),
         model: { config: configOf(settings.longest ?? 512) },
         input: undefined,
         ...call,

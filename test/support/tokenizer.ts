@@ -1,43 +1,8 @@
-import { createHash } from 'node:crypto';
-import { Template } from '@huggingface/jinja';
-import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
-import { GraftError, reasonOf, type ModelConfig, type Tokenizer } from 'graft';
-
-/** A tokenizer of tokenizer.json and tokenizer_config.json, for tests that load no model. */
-export function tokenizerOf(tokenizerJson: object, config: Readonly<Record<string, unknown>>, eosTokenIds: readonly number[]): Tokenizer {
-  const tokenizer = new HfTokenizer(tokenizerJson, config);
-  const template = typeof config['chat_template'] === 'string' ? new Template(config['chat_template']) : undefined;
-  const bosToken = config['bos_token'] as string | undefined;
-  const eosToken = config['eos_token'] as string | undefined;
-  return {
-    vocabSize: tokenizer.get_vocab().size,
-    bosTokenId: bosToken === undefined ? undefined : tokenizer.token_to_id(bosToken),
-    eosTokenIds,
-    eosToken,
-    bosToken,
-    hasChatTemplate: template !== undefined,
-    fingerprint: createHash('sha256').update(JSON.stringify([tokenizerJson, config, eosTokenIds])).digest('hex'),
-    encode: (text, { addSpecialTokens = true } = {}) => Int32Array.from(tokenizer.encode(text, { add_special_tokens: addSpecialTokens }).ids),
-    decode: (ids, { skipSpecialTokens = true } = {}) => tokenizer.decode(Array.from(ids), { skip_special_tokens: skipSpecialTokens }),
-    token: (id) => tokenizer.id_to_token(id) ?? '',
-    applyChatTemplate: (messages, { addGenerationPrompt = false } = {}) => {
-      if (template === undefined) throw new GraftError('NO_CHAT_TEMPLATE', 'The model brings no chat template.');
-      try {
-        return template.render({
-          messages: messages.map((message) => ({ ...message })),
-          add_generation_prompt: addGenerationPrompt,
-          bos_token: bosToken ?? '',
-          eos_token: eosToken ?? '',
-          raise_exception: (reason: string) => {
-            throw new Error(reason);
-          },
-        });
-      } catch (error) {
-        throw new GraftError('CHAT_TEMPLATE', `The chat template refuses the messages: ${reasonOf(error)}.`, { cause: error });
-      }
-    },
-  };
-}
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ModelConfig, Tokenizer } from 'graft';
+import { LlamaTokenizer } from '../../plugins/load-llama/tokenizer.ts';
 
 /** GPT-2's byte alphabet: a printable character for every byte. */
 function byteCharacters(): readonly string[] {
@@ -80,10 +45,18 @@ export function tinyTokenizerJson(): object {
 /** ChatML, as Qwen and SmolLM write it. */
 export const CHATML = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
-/** The tiny tokenizer; with ChatML and `<|im_end|>` among its end tokens when asked for. */
-export function tinyTokenizer(options: { readonly chatTemplate?: string; readonly eosTokenIds?: readonly number[] } = {}): Tokenizer {
-  const config = { tokenizer_class: 'PreTrainedTokenizerFast', bos_token: '<s>', eos_token: '</s>', ...(options.chatTemplate === undefined ? {} : { chat_template: options.chatTemplate }) };
-  return tokenizerOf(tinyTokenizerJson(), config, options.eosTokenIds ?? (options.chatTemplate === undefined ? [1] : [1, 3]));
+/** Writes the tiny tokenizer's files, and a chat template if there is one, into a folder. */
+export function writeTinyTokenizer(dir: string, chatTemplate?: string): void {
+  const settings = { tokenizer_class: 'PreTrainedTokenizerFast', bos_token: '<s>', eos_token: '</s>', ...(chatTemplate === undefined ? {} : { chat_template: chatTemplate }) };
+  writeFileSync(join(dir, 'tokenizer.json'), JSON.stringify(tinyTokenizerJson()));
+  writeFileSync(join(dir, 'tokenizer_config.json'), JSON.stringify(settings));
+}
+
+/** The tiny tokenizer as the load plugin reads it; with a chat template, `<|im_end|>` ends a generation too. */
+export function tinyTokenizer(options: { readonly chatTemplate?: string; readonly eosTokenIds?: readonly number[] } = {}): Promise<Tokenizer> {
+  const dir = mkdtempSync(join(tmpdir(), 'graft-tokenizer-'));
+  writeTinyTokenizer(dir, options.chatTemplate);
+  return LlamaTokenizer.read(dir, { eosTokenIds: options.eosTokenIds ?? (options.chatTemplate === undefined ? [1] : [1, 3]) });
 }
 
 /** As much of a model's config as preprocessing reads. */
