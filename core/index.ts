@@ -39,5 +39,10 @@ export { thawParameters, type ThawedParameter, type ThawedParameters } from './t
 export { readJsonFile } from './tensor/json-file.ts';
 export { checkOptions } from './config/options.ts';
 export { readTensors, writeTensors, type NamedTensor, type NamedTensors } from './tensor/named-tensors.ts';
-export { SafetensorsFile } from './tensor/safetensors.ts';
+export { INDEX_FILE, SafetensorsFile, WEIGHTS_FILE } from './tensor/safetensors.ts';
+export { writeShardedSafetensors, writeSafetensors, type TensorToWrite } from './tensor/safetensors-writer.ts';
 export { loadTrainables, saveTrainables, type LoadTrainablesOptions, type SavedTrainable } from './tensor/trainable-file.ts';
+export { bytesOf } from './tensor/float16.ts';
+export { toFloat32 } from './tensor/half.ts';
+export { generate, type GenerateOptions } from './tensor/generate.ts';
+export type { SampledToken, SamplingOptions } from './tensor/sampling.ts';
