@@ -130,7 +130,7 @@ describe('its options', () => {
     [{ target_modules: ['qproj'] }, ['target_modules', 0], 'target_modules: "qproj" matches no linear layer of this model. Did you mean "q_proj"?'],
     [{ target_modules: ['embed_tokens'] }, ['target_modules', 0], 'target_modules: "embed_tokens" matches no linear layer of this model.'],
     [{ rank_pattern: { k_proj: 2 } }, ['rank_pattern', 'k_proj'], 'rank_pattern: "k_proj" matches none of the targeted modules. Did you mean "q_proj"?'],
-    [{ alpha_pattern: { up_proj: 2 } }, ['alpha_pattern', 'up_proj'], 'alpha_pattern: "up_proj" matches none of the targeted modules.'],
+    [{ alpha_pattern: { gate_proj: 2 } }, ['alpha_pattern', 'gate_proj'], 'alpha_pattern: "gate_proj" matches none of the targeted modules.'],
     [{ modules_to_save: ['lmhead'] }, ['modules_to_save', 0], 'modules_to_save: "lmhead" matches no module of this model. Did you mean "lm_head"?'],
     [{ bias: 'all' }, ['bias'], 'bias: all asks to train biases, but this model has none.'],
     [{ bias: 'lora_only' }, ['bias'], 'bias: lora_only asks to train biases, but none of the targeted modules has one.'],
