@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { distance } from 'fastest-levenshtein';
 import type { TSchema } from 'typebox';
 import type { Disposer, Kernel, KernelEvent, KernelReport, Lease, LeaseOptions, Logger, Rejection, Stage, StageHooks } from '../contracts/index.ts';
@@ -181,9 +182,8 @@ class Microkernel implements Kernel, SwapHost {
     const own = (await Promise.all(this.#options.dirs.map(foldersIn))).flat();
     const { idToFolder, rejected } = await discover([...new Set([...own, ...this.#packages])], this.#options.apiVersion);
     const removed = this.#reconcile(idToFolder, rejected);
-    const idToBuild = new Map<string, Build>();
-    await Promise.all([...idToFolder.values()].map((folder) => this.#build(this.idToSlot.get(folder.id)!, folder, since, idToBuild)));
-    await activate(idToBuild, removed, this);
+    const builds = await Promise.all([...idToFolder.values()].map((folder) => this.#build(this.idToSlot.get(folder.id)!, folder, since)));
+    await activate(new Map(builds.filter((build) => build !== undefined).map((build) => [build.id, build])), removed, this);
   }
 
   /** Brings the list of slots in line with what is on disk; returns the ids that are gone. */
@@ -206,23 +206,26 @@ class Microkernel implements Kernel, SwapHost {
     return gone.map(({ id }) => id);
   }
 
-  /** Builds a slot whose files were touched; what has to be set up goes into `idToBuild`. */
-  async #build(slot: Slot, folder: PluginFolder, since: number, idToBuild: Map<string, Build>): Promise<void> {
+  /** Builds a slot whose files were touched; returns what has to be set up. */
+  async #build(slot: Slot, folder: PluginFolder, since: number): Promise<Build | undefined> {
     const moved = slot.folder.dir !== folder.dir;
     const signature = await signatureOf(folder.dir);
     slot.folder = folder;
-    if (!moved && slot.signature === signature) return;
+    if (!moved && slot.signature === signature) return undefined;
     slot.signature = signature;
     slot.editedAt = since;
-    try {
-      const build = await buildPlugin(folder);
-      slot.latest = build;
-      if (!moved && build.hash === slot.current?.build.hash) slot.failure = undefined;
-      else if (slot.current !== undefined && folder.manifest.swap === 'restart') this.fail(slot, new GraftError('RESTART_REQUIRED', `${slot.id} was edited; it is swapped only when the host starts.`));
-      else idToBuild.set(slot.id, build);
-    } catch (error) {
-      this.fail(slot, error);
+    const built = await buildPlugin(folder).catch((error: unknown) => ({ error }));
+    // Written to while it was read, as by a checkout: what was built may be half of each.
+    if ((await signatureOf(folder.dir)) !== signature && existsSync(folder.entry)) return this.#build(slot, folder, since);
+    if ('error' in built) {
+      this.fail(slot, built.error);
+      return undefined;
     }
+    slot.latest = built;
+    if (!moved && built.hash === slot.current?.build.hash) slot.failure = undefined;
+    else if (slot.current === undefined || folder.manifest.swap === 'live') return built;
+    else this.fail(slot, new GraftError('RESTART_REQUIRED', `${slot.id} was edited; it is swapped only when the host starts.`));
+    return undefined;
   }
 
   #emit(event: KernelEvent): void {
