@@ -175,9 +175,11 @@ async function newestAdapters(config: RunConfig): Promise<string | undefined> {
   throw new GraftError('NOT_TRAINED', `${config.runsDir} has no finished run named ${config.name}.`, { hint: `Train it first: graft run ${config.file}` });
 }
 
+/** Whether a folder holds one adapter, and not a folder `<index>-<name>` for each graft of a config. */
 async function isOneAdapter(dir: string): Promise<boolean> {
   if (!existsSync(dir)) throw new GraftError('ADAPTER_MISSING', `${dir} does not exist.`, { hint: 'Name a folder with a saved adapter.' });
-  return (await readdir(dir, { withFileTypes: true })).some((entry) => entry.isFile());
+  const entries = await readdir(dir, { withFileTypes: true });
+  return !entries.some((entry) => entry.isDirectory() && /^\d+-/.test(entry.name));
 }
 
 /** The last part of a folder's path; a Hub id as it is. */

@@ -1,5 +1,4 @@
-/** The token loop of one answer: tokens become text, stop strings end it, other requests get their turn in between. */
-import { setImmediate as nextTurn } from 'node:timers/promises';
+/** The token loop of one answer: tokens become text, stop strings end it. Other requests get their turn between tokens, in `generate`. */
 import { Detokenizer, generate, type ServedModel } from 'graft';
 import { StopScanner } from './stop.ts';
 
@@ -78,8 +77,6 @@ export async function* answer(request: AnswerRequest): AsyncGenerator<AnswerPart
       yield finish('stop');
       return;
     }
-    await nextTurn();
-    signal.throwIfAborted();
   }
   const last = scanner.push(detokenizer.flush());
   const rest = last.stopped ? last.text : last.text + scanner.flush();
