@@ -1,4 +1,5 @@
 import type { TSchema } from 'typebox';
+import { GraftError } from '../kernel/errors.ts';
 import { STAGES } from './entry.ts';
 import type { SchemaSource } from './entry.ts';
 import { runSchema } from './schema.ts';
@@ -25,6 +26,19 @@ export function configReference(schemas: Pick<SchemaSource, 'schema' | 'names'>)
     }),
   );
   return [`### The config\n\n${table(runSchema)}`, ...plugins].join('\n');
+}
+
+const BEGIN = '<!-- config reference: written by `graft validate --reference README.md` -->';
+const END = '<!-- end of config reference -->';
+
+/**
+ * Puts the reference between its two marks in a Markdown text, in place of what is there.
+ * @throws GraftError `REFERENCE_MARKS` when the marks are not there
+ */
+export function withReference(markdown: string, reference: string): string {
+  const [begin, end] = [markdown.indexOf(BEGIN), markdown.indexOf(END)];
+  if (begin === -1 || end < begin) throw new GraftError('REFERENCE_MARKS', `The text has no place for the reference: it must hold the lines ${BEGIN} and ${END}.`);
+  return `${markdown.slice(0, begin + BEGIN.length)}\n\n${reference}\n${markdown.slice(end)}`;
 }
 
 function table(schema: TSchema): string {

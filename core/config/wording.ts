@@ -13,10 +13,13 @@ const TYPE_TO_NAME: Readonly<Record<string, readonly [singular: string, plural: 
 /** What a schema accepts, as the end of "must be ...", and the words among it that could be misspelt. */
 export function expected(schema: JsonSchema): { readonly text: string; readonly words: readonly string[] } {
   const branches = flatten(schema);
-  const constants = branches.flatMap((branch) => ('const' in branch ? [branch['const']] : ((branch['enum'] ?? []) as readonly unknown[])));
-  const kinds = branches.filter((branch) => !('const' in branch) && !('enum' in branch)).map((branch) => nameOf(branch, 0));
+  const constants = branches.flatMap((branch): readonly unknown[] => {
+    if ('const' in branch) return [branch['const']];
+    return branch['type'] === 'boolean' ? [true, false] : ((branch['enum'] ?? []) as readonly unknown[]);
+  });
+  const kinds = branches.filter((branch) => !('const' in branch) && !('enum' in branch) && branch['type'] !== 'boolean').map((branch) => nameOf(branch, 0));
   const named = constants.map((constant) => `\`${String(constant)}\``);
-  const choices = [...(named.length > 1 && kinds.length === 0 ? [`one of ${named.join(', ')}`] : named), ...new Set(kinds)];
+  const choices = [...(named.length > 2 && kinds.length === 0 ? [`one of ${named.join(', ')}`] : named), ...new Set(kinds)];
   const text = choices.length < 2 ? choices.join('') : `${choices.slice(0, -1).join(', ')} or ${choices.at(-1)}`;
   return { text: text === '' ? 'something else' : text, words: constants.filter((constant) => typeof constant === 'string') };
 }

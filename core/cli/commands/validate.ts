@@ -1,9 +1,10 @@
+import { readFile, writeFile } from 'node:fs/promises';
 import { Command } from 'commander';
 import pc from 'picocolors';
 import { stringify } from 'yaml';
 import { ConfigError, displayPath, entriesOf, readPluginDirs, resolveConfigs } from '../../config/index.ts';
 import type { RunConfig } from '../../config/index.ts';
-import { configReference } from '../../config/reference.ts';
+import { configReference, withReference } from '../../config/reference.ts';
 import { GraftError } from '../../kernel/errors.ts';
 import { openHost } from '../host.ts';
 import { EXIT } from '../exit.ts';
@@ -11,7 +12,8 @@ import { EXIT } from '../exit.ts';
 interface ValidateOptions {
   readonly set: readonly string[];
   readonly print?: boolean;
-  readonly reference?: boolean;
+  /** true: print it; a path: put it into that Markdown file. */
+  readonly reference?: true | string;
 }
 
 /** `graft validate`: everything that is wrong with configs, at its place, without running anything. */
@@ -21,13 +23,13 @@ export function validateCommand(): Command {
     .argument('[config...]', 'config files')
     .option('--set <path=value>', 'override an option, such as train.learning_rate=1e-4 (repeatable)', (value: string, all: readonly string[]) => [...all, value], [])
     .option('--print', 'print what each config resolves to, as YAML')
-    .option('--reference', 'print the reference of all options, as Markdown')
+    .option('--reference [file]', 'print the reference of all options as Markdown, or put it between its marks in a file')
     .addHelpText('after', '\nExits with 0 when every config is right, with 2 when one is not.')
     .action(validate);
 }
 
 async function validate(files: readonly string[], options: ValidateOptions): Promise<void> {
-  if (files.length === 0 && options.reference !== true) throw new GraftError('USAGE', 'Name a config to check: graft validate configs/lora.yaml');
+  if (files.length === 0 && options.reference === undefined) throw new GraftError('USAGE', 'Name a config to check: graft validate configs/lora.yaml');
   const problems: GraftError[] = [];
   const attempt = async <T>(work: () => Promise<T>): Promise<T | undefined> => {
     try {
@@ -48,7 +50,7 @@ async function validate(files: readonly string[], options: ValidateOptions): Pro
   }
   const host = await openHost({ pluginDirs });
   try {
-    if (options.reference === true) process.stdout.write(configReference(host.kernel));
+    if (options.reference !== undefined) await writeReference(configReference(host.kernel), options.reference);
     for (const file of readable) {
       const configs = await attempt(() => resolveConfigs(file, { schemas: host.kernel, set: options.set }));
       if (configs !== undefined) process.stdout.write(options.print === true ? printed(configs) : summary(file, configs));
@@ -59,6 +61,11 @@ async function validate(files: readonly string[], options: ValidateOptions): Pro
   if (problems.length === 0) return;
   process.stderr.write(problems.map(problemText).join('\n'));
   process.exitCode = EXIT.usage;
+}
+
+async function writeReference(reference: string, to: true | string): Promise<void> {
+  if (to === true) process.stdout.write(reference);
+  else await writeFile(to, withReference(await readFile(to, 'utf8'), reference));
 }
 
 function printed(configs: readonly RunConfig[]): string {
