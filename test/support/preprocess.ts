@@ -59,3 +59,17 @@ export function bench(plugin: PluginDefinition, settings: { readonly tokenizer?:
     said: (level = 'warn') => events.flatMap((event) => (event.type === 'log' && event.level === level ? [event.message] : [])),
   };
 }
+
+/** The sequences of a side as text, with what is trained on in brackets: `<s>2 + 2 =[ 4</s>]`. */
+export function marked(sequences: Dataset['train'], tokenizer: Tokenizer): readonly string[] {
+  return sequences.map(({ inputIds, labels }) => {
+    const runs: { ids: number[]; trained: boolean }[] = [];
+    for (const [i, id] of inputIds.entries()) {
+      const trained = labels[i] !== -100;
+      if (trained && labels[i] !== id) throw new Error(`Token ${i} is ${id} and its label ${labels[i]}.`);
+      if (runs.at(-1)?.trained === trained) runs.at(-1)!.ids.push(id);
+      else runs.push({ ids: [id], trained });
+    }
+    return runs.map(({ ids, trained }) => (trained ? `[${tokenizer.decode(ids, { skipSpecialTokens: false })}]` : tokenizer.decode(ids, { skipSpecialTokens: false }))).join('');
+  });
+}
