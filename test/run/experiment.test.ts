@@ -15,10 +15,16 @@ import { writeTinyRun, type TinyRunOptions } from '../support/tiny-run.ts';
 const warnings: string[] = [];
 const log: Logger = { debug: () => undefined, info: () => undefined, warn: (message) => void warnings.push(message), error: () => undefined, child: () => log };
 
+const held = (host: Host): string[] => host.kernel.explain().slots.map(({ id, current }) => `${id}: ${current?.leases ?? 0}`);
+
 describe('a run', () => {
   let host: Host;
   let dir: string;
-  beforeAll(async () => { host = await openHost({ log }); });
+  let resting: readonly string[];
+  beforeAll(async () => {
+    host = await openHost({ log });
+    resting = held(host);
+  });
   afterAll(() => host.dispose());
   beforeEach(() => {
     dir = mkdtempSync(join(tmpdir(), 'graft-run-'));
@@ -28,7 +34,8 @@ describe('a run', () => {
 
   const configOf = async (options: TinyRunOptions = {}): Promise<RunConfig> => (await resolveConfigs(writeTinyRun(dir, options), { schemas: host.kernel }))[0]!;
   const runsOf = (): string[] => (existsSync(join(dir, 'runs')) ? readdirSync(join(dir, 'runs')) : []);
-  const leases = (): string[] => host.kernel.explain().slots.flatMap(({ id, current }) => ((current?.leases ?? 0) > 0 ? [id] : []));
+  /** Those held beyond what plugins hold of each other. */
+  const leases = (): string[] => held(host).filter((lease) => !resting.includes(lease));
 
   interface Given extends ExperimentOptions {
     readonly signal?: AbortSignal;
@@ -108,7 +115,7 @@ describe('a run', () => {
   });
 
   it('is recorded as failed, with the reason, where training goes wrong, and can be looked at', async () => {
-    const config = await configOf({ train: { learning_rate: 1e30, save_steps: 1 } });
+    const config = await configOf({ train: { learning_rate: 3e38, save_steps: 1 } });
     const { record, error, dir: runDir } = await carryOut(config);
     expect(record).toMatchObject({ status: 'failed', code: 'LOSS_NOT_FINITE', reason: expect.stringMatching(/^The loss of step \d is NaN|Infinity/) });
     expect(error).toMatchObject({ code: 'LOSS_NOT_FINITE' });
@@ -174,6 +181,7 @@ describe('a session', () => {
 
   it('grafts stacks beside each other, reads saved ones, and takes them off without a trace', async () => {
     const [config] = await resolveConfigs(writeTinyRun(dir, { inject: [{ use: 'lora', r: 2, target_modules: ['q_proj'], init_lora_weights: false }, { use: 'adapter', adapter_size: 4 }] }), { schemas: host.kernel });
+    const resting = held(host);
     const session = await Session.open(config!, runHost());
     const batch = { inputIds: Int32Array.of(1, 5, 9, 20), labels: Int32Array.of(1, 5, 9, 20), offsets: Int32Array.of(0, 4), positions: Int32Array.of(0, 1, 2, 3) };
     const hidden = (stack?: string) => {
@@ -200,7 +208,7 @@ describe('a session', () => {
     await expect(session.inject('c', { from: saved })).rejects.toMatchObject({ code: 'ADAPTER_MISSING', message: `${saved} has no folder ${folders[1]} for the config's inject entry 2; it has ${folders[0]}.` });
     expect(hidden()).toEqual(base);
     await session.dispose();
-    expect(host.kernel.explain().slots.filter(({ current }) => (current?.leases ?? 0) > 0)).toEqual([]);
+    expect(held(host)).toEqual(resting);
   });
 
   it('says what a config lacks', async () => {
