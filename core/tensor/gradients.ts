@@ -1,4 +1,4 @@
-/** Gradients that tfjs leaves out, of operations that a strategy may well use. Registered once, when this module loads. */
+/** Gradients that tfjs leaves out or has wrong, of operations that a strategy may well use. Registered once, when this module loads. */
 import * as tf from '@tensorflow/tfjs';
 import type { GradConfig, NamedAttrMap, Tensor } from '@tensorflow/tfjs-core';
 
@@ -66,6 +66,19 @@ const einsum: GradConfig = {
   },
 };
 
-for (const config of [topK, gatherNd, scatterNd, einsum]) {
-  if (tf.getGradient(config.kernelName) == null) tf.registerGradient(config);
+/** `unstack`: tfjs's own fails where there is one output, whose gradient it is given bare. */
+const unpack: GradConfig = {
+  kernelName: 'Unpack',
+  gradFunc: (dy, _saved, attrs) => ({ value: () => tf.stack(Array.isArray(dy) ? dy : [dy], (attrs as NamedAttrMap & { axis: number }).axis) }),
+};
+
+/** `split`: the same. */
+const splitV: GradConfig = {
+  kernelName: 'SplitV',
+  gradFunc: (dy, _saved, attrs) => ({ x: () => (Array.isArray(dy) ? tf.concat(dy, (attrs as NamedAttrMap & { axis: number }).axis) : tf.clone(dy)) }),
+};
+
+for (const config of [topK, gatherNd, scatterNd, einsum, unpack, splitV]) {
+  if (tf.getGradient(config.kernelName) != null) tf.unregisterGradient(config.kernelName);
+  tf.registerGradient(config);
 }

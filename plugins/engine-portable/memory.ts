@@ -30,6 +30,7 @@ export interface WasmBackend extends KernelBackend {
   readonly dataIdMap: { get(dataId: object): { readonly memoryOffset: number } };
   makeOutput(shape: readonly number[], dtype: DataType): TensorInfo;
   incRef(dataId: object): void;
+  readSync(dataId: object): Float32Array | Int32Array | Uint8Array;
 }
 
 /** The part of WebAssembly's interface used here; Node's types leave it out. */

@@ -1,4 +1,4 @@
-/** tfjs's wasm kernels that we replace: `Identity` copies, and `Transpose` walks memory against the grain. */
+/** tfjs's wasm kernels that we replace: `Identity` copies, and `Transpose` and `GatherV2` of matrices go element by element. */
 import { tf } from 'graft';
 import type { KernelFunc, TensorInfo } from '@tensorflow/tfjs-core';
 import type { WasmBackend, WasmMemory } from './memory.ts';
@@ -21,6 +21,26 @@ export function overrideKernels(memory: WasmMemory): void {
     memory.kernels.transpose(memory.address(x), memory.address(y), rows, columns);
     return y;
   });
+  replace('GatherV2', (original) => (call) => {
+    const { x, indices } = call.inputs as unknown as { x: TensorInfo; indices: TensorInfo };
+    const { axis, batchDims } = call.attrs as unknown as { axis: number; batchDims: number };
+    const wholeRows = x.shape.length === 2 && indices.shape.length === 1 && indices.dtype === 'int32' && axis === 0 && batchDims === 0 && x.dtype !== 'bool';
+    return wholeRows ? gatherRows(memory, x, indices) : original(call);
+  });
+}
+
+/** Rows of a matrix, each copied whole: x `[n, d]`, indices `[R]` -> `[R, d]`. */
+function gatherRows(memory: WasmMemory, x: TensorInfo, indices: TensorInfo): TensorInfo {
+  const [count, size] = x.shape as [number, number];
+  const places = memory.backend.readSync(indices.dataId) as Int32Array;
+  const y = memory.backend.makeOutput([places.length, size], x.dtype);
+  const heap = new Uint8Array(memory.backend.wasm.asm.memory.buffer);
+  const [from, to, bytes] = [memory.address(x), memory.address(y), size * 4];
+  places.forEach((place, row) => {
+    if (place < 0 || place >= count) throw new Error(`GatherV2: the index value ${place} is not in [0, ${count - 1}]`);
+    heap.copyWithin(to + row * bytes, from + place * bytes, from + (place + 1) * bytes);
+  });
+  return y;
 }
 
 function replace(kernelName: string, make: (original: KernelFunc) => KernelFunc): void {
