@@ -73,28 +73,46 @@ function condense(violations: readonly Violation[]): readonly Violation[] {
   return [...kept, ...condense(others)];
 }
 
-/** The only branch of the value's own kind. Among mappings, the one whose constant properties agree. */
+/** The only branch of the value's own kind; among mappings, the one whose constant properties agree. */
 function branchMeant(branches: readonly JsonSchema[], data: unknown): number | undefined {
-  const kind = Array.isArray(data) ? 'array' : typeof data === 'number' ? 'number' : typeof data;
-  const sameKind = branches.flatMap((branch, index) => {
-    const type = branch['type'] === 'integer' ? 'number' : branch['type'];
-    return type === kind && !('const' in branch) && !('enum' in branch) ? [index] : [];
-  });
-  if (sameKind.length < 2 || kind !== 'object') return sameKind.length === 1 && (kind !== 'string' || branches.length === 1 || !branches.some((branch) => 'const' in branch)) ? sameKind[0] : undefined;
-  const agreeing = sameKind.filter((index) => {
-    const constants = Object.entries((branches[index]?.['properties'] ?? {}) as Readonly<Record<string, JsonSchema>>).filter(([, property]) => 'const' in property);
+  const isWord = (branch: JsonSchema): boolean => 'const' in branch || 'enum' in branch;
+  // Any text may be one of the words, misspelt.
+  if (typeof data === 'string' && branches.some(isWord)) return undefined;
+  const kind = Array.isArray(data) ? 'array' : typeof data;
+  const kindOf = (branch: JsonSchema): unknown => (branch['type'] === 'integer' ? 'number' : branch['type']);
+  const sameKind = branches.flatMap((branch, index) => (!isWord(branch) && kindOf(branch) === kind ? [{ branch, index }] : []));
+  if (sameKind.length < 2) return sameKind[0]?.index;
+  const agreeing = sameKind.filter(({ branch }) => {
+    const constants = Object.entries(propertiesOf(branch)).filter(([, property]) => 'const' in property);
     return constants.length > 0 && constants.every(([key, property]) => (data as Readonly<Record<string, unknown>>)[key] === property['const']);
   });
-  return agreeing.length === 1 ? agreeing[0] : undefined;
+  return agreeing.length === 1 ? agreeing[0]?.index : undefined;
 }
+
+/** Keyword -> how its limit is said of a number. */
+const LIMITS: Readonly<Record<string, string>> = { minimum: 'at least', exclusiveMinimum: 'more than', maximum: 'at most', exclusiveMaximum: 'less than', multipleOf: 'a multiple of' };
+/** Keyword -> how its limit is said of what a value has. */
+const COUNTS: Readonly<Record<string, readonly [bound: string, noun: string]>> = {
+  minLength: ['at least', 'character'],
+  maxLength: ['at most', 'character'],
+  minItems: ['at least', 'item'],
+  maxItems: ['at most', 'item'],
+  additionalItems: ['at most', 'item'],
+  minProperties: ['at least', 'key'],
+  maxProperties: ['at most', 'key'],
+};
 
 function complain(error: ErrorObject, path: NodePath, owner: Owner): Complaint | undefined {
   const params = error.params as Readonly<Record<string, unknown>>;
   const schema = error.parentSchema as JsonSchema;
   const name = path.length === 0 ? owner.name : `\`${formatPath(path)}\``;
-  const value = (code: string, message: string, suggestion?: string): Complaint => ({ path, at: 'value', code, message, ...(suggestion === undefined ? {} : { suggestion }) });
-  const range = (bound: string): Complaint => value('OUT_OF_RANGE', `${name} must be ${bound}, not ${notation(error.data)}.`);
-  const count = (bound: string, noun: string): Complaint => value('OUT_OF_RANGE', `${name} must have ${bound} ${noun}${bound.endsWith(' 1') ? '' : 's'}.`);
+  const complaint = (code: string, message: string): Complaint => ({ path, at: 'value', code, message });
+  const limit = params['limit'] ?? params['multipleOf'];
+  const said = LIMITS[error.keyword];
+  if (said !== undefined) return complaint('OUT_OF_RANGE', `${name} must be ${said} ${limit}, not ${notation(error.data)}.`);
+  const count = COUNTS[error.keyword];
+  if (count?.[1] === 'character' && limit === 1) return complaint('OUT_OF_RANGE', `${name} must not be empty.`);
+  if (count !== undefined) return complaint('OUT_OF_RANGE', `${name} must have ${count[0]} ${limit} ${count[1]}${limit === 1 ? '' : 's'}.`);
   switch (error.keyword) {
     case 'additionalProperties':
     case 'unevaluatedProperties':
@@ -106,42 +124,18 @@ function complain(error: ErrorObject, path: NodePath, owner: Owner): Complaint |
     case 'const':
     case 'union':
       return wrongValue(name, path, schema, error.data);
-    case 'minimum':
-      return range(`at least ${params['limit']}`);
-    case 'exclusiveMinimum':
-      return range(`more than ${params['limit']}`);
-    case 'maximum':
-      return range(`at most ${params['limit']}`);
-    case 'exclusiveMaximum':
-      return range(`less than ${params['limit']}`);
-    case 'multipleOf':
-      return range(`a multiple of ${params['multipleOf']}`);
-    case 'minLength':
-      return params['limit'] === 1 ? value('OUT_OF_RANGE', `${name} must not be empty.`) : count(`at least ${params['limit']}`, 'character');
-    case 'maxLength':
-      return count(`at most ${params['limit']}`, 'character');
-    case 'minItems':
-      return count(`at least ${params['limit']}`, 'item');
-    case 'maxItems':
-    case 'additionalItems':
-      return count(`at most ${params['limit']}`, 'item');
-    case 'minProperties':
-      return count(`at least ${params['limit']}`, 'key');
-    case 'maxProperties':
-      return count(`at most ${params['limit']}`, 'key');
     case 'uniqueItems':
-      return value('REPEATED_ITEM', `${name} lists the same value twice, at ${[params['i'], params['j']].sort().join(' and ')}.`);
+      return complaint('REPEATED_ITEM', `${name} lists the same value twice, at ${[params['i'], params['j']].sort().join(' and ')}.`);
     case 'pattern':
-      return value('WRONG_FORMAT', `${name} must match \`${params['pattern']}\`, and ${notation(error.data)} does not.${described(schema)}`);
+      return complaint('WRONG_FORMAT', `${name} must match \`${params['pattern']}\`, and ${notation(error.data)} does not.${described(schema)}`);
     case 'format':
-      return value('WRONG_FORMAT', `${name} must be a valid ${params['format']}, and ${notation(error.data)} is not.`);
+      return complaint('WRONG_FORMAT', `${name} must be a valid ${params['format']}, and ${notation(error.data)} is not.`);
     case 'propertyNames':
       return { path: [...path, String(params['propertyName'])], at: 'key', code: 'WRONG_FORMAT', message: `\`${params['propertyName']}\` cannot be a key of ${name}.` };
     case 'if':
-    case 'allOf':
       return undefined;
     default:
-      return value('INVALID', `${name} ${error.message ?? 'is not valid'}.`);
+      return complaint('INVALID', `${name} ${error.message ?? 'is not valid'}.`);
   }
 }
 
@@ -156,7 +150,7 @@ function unknownKey(key: string, path: NodePath, schema: JsonSchema, owner: Owne
 
 function missingKey(key: string, path: NodePath, schema: JsonSchema, owner: Owner): Complaint {
   const subject = path.length === 0 ? `${owner.name[0]?.toUpperCase()}${owner.name.slice(1)}` : `\`${formatPath(path)}\``;
-  const property = (schema['properties'] as Readonly<Record<string, JsonSchema>> | undefined)?.[key] ?? {};
+  const property = propertiesOf(schema)[key] ?? {};
   return { path, at: 'key', code: 'MISSING_KEY', message: `${subject} needs the ${owner.noun} \`${key}\`.${described(property)}` };
 }
 
@@ -175,7 +169,7 @@ function formsOf(schema: JsonSchema, data: unknown): string | undefined {
   const branches = ((schema['anyOf'] ?? schema['oneOf'] ?? []) as readonly JsonSchema[]).filter((branch) => branch['type'] === 'object');
   if (branches.length < 2 || typeof data !== 'object' || data === null || Array.isArray(data)) return undefined;
   const constants = branches.flatMap((branch) =>
-    Object.entries((branch['properties'] ?? {}) as Readonly<Record<string, JsonSchema>>).flatMap(([key, property]) => ('const' in property ? [`${key}: ${String(property['const'])}`] : [])),
+    Object.entries(propertiesOf(branch)).flatMap(([key, property]) => ('const' in property ? [`${key}: ${String(property['const'])}`] : [])),
   );
   return constants.length === 0 ? '' : `: ${listed(constants, 'or')}`;
 }
@@ -195,9 +189,13 @@ function yamlHint(schema: JsonSchema, data: unknown): string {
 }
 
 function keysOf(schema: JsonSchema): readonly string[] {
-  const own = Object.keys((schema['properties'] ?? {}) as object);
+  const own = Object.keys(propertiesOf(schema));
   const inner = ['allOf', 'anyOf', 'oneOf'].flatMap((keyword) => ((schema[keyword] ?? []) as readonly JsonSchema[]).flatMap(keysOf));
   return [...new Set([...own, ...inner])];
+}
+
+function propertiesOf(schema: JsonSchema): Readonly<Record<string, JsonSchema>> {
+  return (schema['properties'] ?? {}) as Readonly<Record<string, JsonSchema>>;
 }
 
 function described(schema: JsonSchema): string {

@@ -1,4 +1,7 @@
+import { Type } from 'typebox';
+import type { TSchema } from 'typebox';
 import { describe, expect, it } from 'vitest';
+import type { SchemaSource } from '../../core/config/index.ts';
 import { headlines, resolved, schemas, told } from './fixture.ts';
 
 describe('a mistake is told with its place, the text and what to write instead', () => {
@@ -88,6 +91,46 @@ describe('the keys of a config', () => {
   });
   it('says that nothing is written after a colon', async () => {
     expect(await one('seed:')).toBe('run.yaml:2:6: `seed` must be an integer, not empty. Nothing is written here.');
+  });
+});
+
+describe('every rule that a schema may have', () => {
+  const rules = Type.Object({
+    port: Type.Optional(Type.Integer({ multipleOf: 8 })),
+    url: Type.Optional(Type.String({ format: 'uri', maxLength: 20 })),
+    id: Type.Optional(Type.String({ minLength: 3 })),
+    pair: Type.Optional(Type.Tuple([Type.Number(), Type.Number()])),
+    map: Type.Optional(Type.Record(Type.String(), Type.Integer(), { minProperties: 1, maxProperties: 2, propertyNames: { pattern: '^[a-z]+$' } })),
+    mode: Type.Optional(Type.Literal('fast')),
+    either: Type.Optional(Type.Union([Type.Object({ a: Type.Integer() }), Type.Object({ b: Type.Integer() })])),
+    nullable: Type.Optional(Type.Union([Type.Integer(), Type.Null()])),
+    deep: Type.Optional(Type.Array(Type.Union([Type.Literal('x'), Type.Array(Type.Union([Type.Literal('y'), Type.Integer()]))]))),
+    not: Type.Optional({ not: { type: 'string' } } as TSchema),
+  });
+  const source: SchemaSource = { schema: () => rules, names: () => ['llama'] };
+  it.each([
+    ['port: 12', '`port` must be a multiple of 8, not 12.'],
+    ['url: nowhere', '`url` must be a valid uri, and `nowhere` is not.'],
+    ['url: "https://example.org/a/b/c"', '`url` must have at most 20 characters.'],
+    ['id: ab', '`id` must have at least 3 characters.'],
+    ['pair: [1]', '`pair` must have at least 2 items.'],
+    ['pair: [1, 2, 3]', '`pair` must have at most 2 items.'],
+    ['map: {}', '`map` must have at least 1 key.'],
+    ['map: { a: 1, b: 2, c: 3 }', '`map` must have at most 2 keys.'],
+    ['map: { A: 1 }', '`A` cannot be a key of `map`.'],
+    ['mode: fats', '`mode` must be `fast`, not `fats`. Did you mean `fast`?'],
+    ['either: { c: 1 }', '`either` must be a mapping, and this one fits none of the forms that it may have.'],
+    ['nullable: x', '`nullable` must be an integer or empty, not `x`.'],
+    ['deep: [x, [y, 1, z]]', '`deep[1][2]` must be `y` or an integer, not `z`.'],
+    ['deep: [3]', '`deep[0]` must be `x` or a list of strings or integers, not 3.'],
+    ['not: a', '`not` must NOT be valid.'],
+    [`id: ${'x'.repeat(80)}\n  mode: 3`, '`mode` must be `fast`, not 3.'],
+  ])('%s', async (options, message) => {
+    const lines = await headlines(`load:\n  use: llama\n  ${options}\n`, { schemas: source });
+    expect(lines.map((line) => line.replace(/^run\.yaml:\d+:\d+: /, ''))).toEqual([message]);
+  });
+  it('allows empty where the schema does', async () => {
+    expect((await resolved('load: { use: llama, nullable: }\n', { schemas: source }))[0]?.load.options).toEqual({ nullable: null });
   });
 });
 
