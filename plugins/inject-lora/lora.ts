@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   checkPatternsMatch,
+  GraftError,
   loadTrainables,
   saveTrainables,
   selectLinearSites,
@@ -15,7 +16,8 @@ import {
 import { lowRankUpdate, mergeUpdate, updateWrap } from './low-rank.ts';
 import type { LoraOptions } from './options.ts';
 import { ADAPTER_FILE, CONFIG_FILE, peftConfig } from './peft-config.ts';
-import { tiedEmbedding, trainedBaseParameters } from './trained-base.ts';
+import { tiedEmbedding, trainedBase } from './trained-base.ts';
+import { untieHead } from './untied-head.ts';
 
 /** PEFT wraps a `PeftModel` around a `LoraModel` around the base: the paths of all three are in its files. */
 const PEFT_PREFIX = 'base_model.model.';
@@ -30,17 +32,20 @@ export async function injectLora({ config, target, seed }: InjectCall<LoraOption
   const paths = sites.map((site) => site.path);
   checkPatternsMatch(config.rank_pattern, paths, 'rank_pattern');
   checkPatternsMatch(config.alpha_pattern, paths, 'alpha_pattern');
-  const base = thawParameters(trainedBaseParameters(target, config, paths));
+  const trained = trainedBase(target, config, paths);
+  const base = thawParameters(trained.parameters);
+  const head = trained.head === 'as it is' ? undefined : untieHead(target, trained.head === 'trained');
   const updates = sites.map((site) => lowRankUpdate(site, config, seed));
   const detach: Disposer[] = updates.map((update) => update.site.graft(updateWrap(update, config.lora_dropout, target.engine)));
 
-  const tied = tiedEmbedding(target);
+  const tied = head === undefined ? tiedEmbedding(target) : undefined;
   const trainables: SavedTrainable[] = [
     ...updates.flatMap(({ site, a, b }) => [
       { name: `${PEFT_PREFIX}${site.path}.lora_A.weight`, variable: a },
       { name: `${PEFT_PREFIX}${site.path}.lora_B.weight`, variable: b },
     ]),
     ...base.list.map(({ parameter, variable }) => ({ ...savedName(parameter.name, paths), ...(parameter.name === tied?.name ? { copies: [`${PEFT_PREFIX}lm_head.weight`] } : {}), variable })),
+    ...(head?.variable === undefined ? [] : [{ name: `${PEFT_PREFIX}lm_head.weight`, variable: head.variable }]),
   ];
 
   return {
@@ -53,11 +58,13 @@ export async function injectLora({ config, target, seed }: InjectCall<LoraOption
     },
     load: (dir) => loadTrainables(join(dir, ADAPTER_FILE), trainables, { ignore: frozenCopies(target, paths) }),
     merge: async () => {
+      checkMergeable(target, head !== undefined, paths);
       updates.forEach(mergeUpdate);
       base.merge();
     },
     remove: () => {
       for (const undo of detach.splice(0).reverse()) void undo();
+      head?.remove();
       base.restore();
       for (const { a, b } of updates.splice(0)) {
         a.dispose();
@@ -65,6 +72,14 @@ export async function injectLora({ config, target, seed }: InjectCall<LoraOption
       }
     },
   };
+}
+
+/** @throws GraftError `MERGE_TIED` where input and output would no longer be one weight, which the merged checkpoint says they are */
+function checkMergeable(target: GraftTarget, untied: boolean, targeted: readonly string[]): void {
+  if (!untied && !(targeted.includes('lm_head') && tiedEmbedding(target) !== undefined)) return;
+  throw new GraftError('MERGE_TIED', 'lm_head is trained apart from the input embedding, but this base keeps both as one weight (tie_word_embeddings), so they can not be merged into it.', {
+    hint: 'Train without lm_head and embed_tokens, or with ensure_weight_tying: true and modules_to_save.',
+  });
 }
 
 /** A targeted layer's own bias stands under `base_layer` in PEFT; files older than 0.14 leave that out. */
@@ -78,9 +93,8 @@ function savedName(parameter: string, targeted: readonly string[]): { readonly n
 function frozenCopies(target: GraftTarget, targeted: readonly string[]): (name: string, values: Float32Array) => boolean {
   return (name, values) => {
     const path = targeted.find((module) => name === `${PEFT_PREFIX}${module}.base_layer.weight`);
-    const parameter = path === undefined ? undefined : target.parameters.get(`${path}.weight`);
-    if (parameter === undefined) return false;
-    const own = parameter.read();
+    const own = path === undefined ? undefined : target.sites.get(path)?.weight?.read();
+    if (own === undefined) return false;
     const same = own.dataSync<'float32'>().every((value, index) => value === values[index]);
     own.dispose();
     return same;

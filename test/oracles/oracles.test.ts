@@ -68,6 +68,13 @@ describe('a folder of oracles', async () => {
     expect(renderResult(unknown!)).toMatch(/^unknown peft\/made_up +no inject plugin knows/);
   });
 
+  it.each(['biased', 'tied'])('may have a base of another shape: %s', async (shape) => {
+    const results = await run(join(ORACLES, 'other_shapes', shape));
+    expect(results.length).toBeGreaterThan(7);
+    expect(results.filter(({ state }) => state !== 'checked')).toEqual([]);
+    expect(results.filter(failed)).toEqual([]);
+  });
+
   it('must hold oracles', async () => {
     const dir = await mkdtemp(join(tmpdir(), 'graft-oracles-test-'));
     await expect(run(dir)).rejects.toThrow(`${dir} holds no oracles: neither peft/base_io.json nor stories260k/.`);

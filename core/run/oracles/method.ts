@@ -65,6 +65,9 @@ async function checkTraining(method: string, dir: string, io: MethodIo, recogniz
   }
 }
 
+/** PEFT writes a targeted lm_head's frozen weight beside its update; it is no part of the adapter. */
+const FROZEN_COPY = '.base_layer.weight';
+
 /** Saves the graft and holds the file against the peer's: infinite where a name or a shape differs. */
 async function savedDifference(graft: Graft, reference: string): Promise<number> {
   const ours = await mkdtemp(join(tmpdir(), 'graft-oracle-'));
@@ -72,7 +75,8 @@ async function savedDifference(graft: Graft, reference: string): Promise<number>
     await graft.save(ours);
     let largest = 0;
     for (const file of (await readdir(reference)).filter((name) => name.endsWith('.safetensors'))) {
-      const [theirs, saved] = [await readTensors(join(reference, file)), await readTensors(join(ours, file))];
+      const saved = await readTensors(join(ours, file));
+      const theirs = new Map([...(await readTensors(join(reference, file)))].filter(([name]) => !name.endsWith(FROZEN_COPY)));
       if (theirs.size !== saved.size) return Number.POSITIVE_INFINITY;
       for (const [name, { shape, values }] of theirs) {
         const own = saved.get(name);
