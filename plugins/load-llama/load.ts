@@ -1,11 +1,13 @@
 /** From a folder or a Hub id to a model with its tokenizer. */
 import { stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { GraftError, readJsonFile, type LoadedModel, type LoadedTokenizer, type StageCall } from 'graft';
-import { readParameters } from './checkpoint.ts';
+import { readParameters, type ReadOptions } from './checkpoint.ts';
 import { parseConfig, tokenIds, type LlamaConfig } from './config.ts';
 import { companionsIn, CONFIG_FILE, GENERATION_FILE, requireJson } from './files.ts';
+import type { Parts } from './hub-cache.ts';
+import { fetchModel, isHubId } from './hub.ts';
 import { LlamaModel } from './model.ts';
 import type { LlamaOptions } from './options.ts';
 import { randomParameters } from './random.ts';
@@ -16,20 +18,23 @@ type Call = Omit<StageCall<LlamaOptions>, 'engine'>;
 /** @throws GraftError with option `model` for whatever is wrong with the checkpoint, by name */
 export function loadLlama(call: StageCall<LlamaOptions>): Promise<LoadedModel> {
   return blamingModel(async () => {
-    const dir = await folderOf(call, 'all');
-    const { config, tokenizer } = await readTexts(dir, call.config);
-    const parameters = call.config.init === 'random' ? randomParameters(config, call.engine, call.seed) : await readParameters(dir, config, call.engine, {
-      dtype: call.config.dtype,
-      signal: call.signal,
-      progress: (done, total) => call.emit({ type: 'progress', label: 'weights', done, total, unit: 'bytes' }),
-    });
+    // Weights are downloaded only after config and tokenizer were found good.
+    const texts = await findCheckpoint(call, 'texts', call.config.revision);
+    const { config, tokenizer } = await readTexts(texts.dir, call.config);
+    const random = call.config.init === 'random';
+    const { dir } = random || texts.commit === undefined ? texts : await findCheckpoint(call, 'all', texts.commit);
+    const parameters = random ? randomParameters(config, call.engine, call.seed) : await readParameters(dir, config, call.engine, readOptions(call));
     return { model: new LlamaModel(config, call.engine, parameters, { name: call.config.model, dir, files: await companionsIn(dir) }), tokenizer };
   });
 }
 
+function readOptions({ config, signal, emit }: StageCall<LlamaOptions>): ReadOptions {
+  return { dtype: config.dtype, signal, progress: (done, total) => emit({ type: 'progress', label: 'weights', done, total, unit: 'bytes' }) };
+}
+
 /** The same without weights: nothing of them is read or downloaded. */
 export function loadLlamaTokenizer(call: Call): Promise<LoadedTokenizer> {
-  return blamingModel(async () => readTexts(await folderOf(call, 'texts'), call.config));
+  return blamingModel(async () => readTexts((await findCheckpoint(call, 'texts', call.config.revision)).dir, call.config));
 }
 
 async function readTexts(dir: string, options: LlamaOptions): Promise<{ readonly config: LlamaConfig; readonly tokenizer: LlamaTokenizer }> {
@@ -38,20 +43,30 @@ async function readTexts(dir: string, options: LlamaOptions): Promise<{ readonly
   const file = join(dir, CONFIG_FILE);
   const plain = parseConfig(file, raw, tokenIds(generation['eos_token_id']));
   const tokenizer = await LlamaTokenizer.read(dir, { bosTokenId: plain.bos_token_id, eosTokenIds: plain.eos_token_ids, chatTemplate: options.chat_template });
-  if (tokenizer.vocabSize > plain.vocab_size) {
-    throw new GraftError('TOKENIZER', `${dir}: the tokenizer has ${tokenizer.vocabSize} tokens, and the model only ${plain.vocab_size}.`, { hint: 'The two are of different models.' });
-  }
   return { config: parseConfig(file, raw, tokenizer.eosTokenIds), tokenizer };
 }
 
-/** The checkpoint's folder; a Hub id is downloaded first. */
-async function folderOf(call: Call, _parts: 'all' | 'texts'): Promise<string> {
+interface Checkpoint {
+  readonly dir: string;
+  /** Of one on the Hub. */
+  readonly commit?: string;
+}
+
+/** A folder as it is; what is no folder but could be a Hub id is downloaded. */
+async function findCheckpoint(call: Call, parts: Parts, revision: string): Promise<Checkpoint> {
   const { model } = call.config;
   const dir = resolve(call.baseDir, model.startsWith('~/') ? join(homedir(), model.slice(2)) : model);
   const found = await stat(dir).catch(() => undefined);
-  if (found?.isDirectory() === true) return dir;
+  if (found?.isDirectory() === true) return { dir };
   if (found !== undefined) throw new GraftError('MODEL_NOT_FOUND', `${dir} is a file; model must be the folder that holds config.json.`);
-  throw new GraftError('MODEL_NOT_FOUND', `${dir} does not exist.`);
+  if (!isHubId(model)) throw new GraftError('MODEL_NOT_FOUND', `${dir} does not exist.`, { hint: 'model is a folder, relative to the config file, or the id of a model on the Hugging Face Hub, such as owner/name.' });
+  try {
+    const snapshot = await fetchModel(model, revision, parts, call);
+    return { dir: snapshot, commit: basename(snapshot) };
+  } catch (error) {
+    if (!GraftError.is(error) || error.code !== 'HUB_NOT_FOUND') throw error;
+    throw new GraftError(error.code, `${error.message} There is no folder ${dir} either.`, { option: error.option, hint: error.hint, cause: error });
+  }
 }
 
 /** Whatever is wrong with a checkpoint, the option that named it is where to look. */

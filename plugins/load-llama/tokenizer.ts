@@ -33,7 +33,7 @@ export class LlamaTokenizer implements Tokenizer {
   readonly #template: ChatTemplate | undefined;
   readonly #cleansUp: boolean;
 
-  private constructor(json: TokenizerJson, settings: Settings, template: string | undefined, context: TokenizerContext, fingerprint: string) {
+  private constructor(json: TokenizerJson, settings: Settings, template: string | undefined, context: TokenizerContext, cleansUp: boolean, fingerprint: string) {
     const text = (key: string) => tokenText(settings[key]);
     const idOf = (token: string | undefined) => (token === undefined ? undefined : json.token_to_id(token));
     this.#json = json;
@@ -46,7 +46,7 @@ export class LlamaTokenizer implements Tokenizer {
     const values = Object.fromEntries(NAMED_TOKENS.flatMap((key) => (text(key) === undefined ? [] : [[key, text(key)]])));
     this.#template = template === undefined ? undefined : new ChatTemplate(template, { ...values, bos_token: this.bosToken ?? '', eos_token: this.eosToken ?? '' });
     this.hasChatTemplate = this.#template !== undefined;
-    this.#cleansUp = settings['clean_up_tokenization_spaces'] === true;
+    this.#cleansUp = cleansUp;
     this.fingerprint = fingerprint;
   }
 
@@ -64,8 +64,10 @@ export class LlamaTokenizer implements Tokenizer {
     const fingerprint = createHash('sha256')
       .update(JSON.stringify([definition, settings, template ?? null, context.bosTokenId ?? null, context.eosTokenIds]))
       .digest('hex');
+    // For BPE, transformers 5 ignores this setting: it would take away spaces that were in the text.
+    const cleansUp = settings['clean_up_tokenization_spaces'] === true && (definition['model'] as { type?: unknown } | undefined)?.type !== 'BPE';
     try {
-      return new LlamaTokenizer(new TokenizerJson(definition, settings), settings, template, context, fingerprint);
+      return new LlamaTokenizer(new TokenizerJson(definition, settings), settings, template, context, cleansUp, fingerprint);
     } catch (cause) {
       if (GraftError.is(cause)) throw cause;
       throw new GraftError('TOKENIZER', `${join(dir, TOKENIZER_FILE)} can't be understood: ${reasonOf(cause)}.`, { option: ['model'], cause });
