@@ -3,6 +3,7 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Trainable } from '../contracts/index.ts';
 import { GraftError } from '../kernel/errors.ts';
+import type { NamedTensor, NamedTensors } from './named-tensors.ts';
 
 export interface AdamWOptions {
   /** Default 0.9. */
@@ -19,8 +20,8 @@ export interface AdamWOptions {
 export interface AdamWState {
   /** Steps taken. */
   readonly step: number;
-  /** `<index>.<name>.exp_avg` and `.exp_avg_sq` of every trainable, in its shape, as copies that the caller disposes. */
-  readonly tensors: ReadonlyMap<string, Tensor>;
+  /** `<index>.<name>.exp_avg` and `.exp_avg_sq` of every trainable, in its shape: the moments themselves, which the next step changes. */
+  readonly tensors: NamedTensors;
 }
 
 interface Slot {
@@ -88,28 +89,28 @@ export class AdamW {
   }
 
   exportState(): AdamWState {
-    const tensors = new Map<string, Tensor>();
+    const tensors = new Map<string, NamedTensor>();
     for (const [i, { trainable, expAvg, expAvgSq }] of this.#slots.entries()) {
-      tensors.set(`${i}.${trainable.name}.exp_avg`, tf.tensor(expAvg.slice(), trainable.variable.shape, 'float32'));
-      tensors.set(`${i}.${trainable.name}.exp_avg_sq`, tf.tensor(expAvgSq.slice(), trainable.variable.shape, 'float32'));
+      tensors.set(`${i}.${trainable.name}.exp_avg`, { shape: trainable.variable.shape, values: expAvg });
+      tensors.set(`${i}.${trainable.name}.exp_avg_sq`, { shape: trainable.variable.shape, values: expAvgSq });
     }
     return { step: this.#step, tensors };
   }
 
   /**
-   * Goes on from an exported state; the tensors are read, not kept.
+   * Goes on from an exported state, which is copied.
    * @throws GraftError `OPTIMIZER_STATE` where a moment is missing or of another shape
    */
   importState({ step, tensors }: AdamWState): void {
     for (const [i, { trainable, expAvg, expAvgSq }] of this.#slots.entries()) {
       for (const [kind, values] of [['exp_avg', expAvg], ['exp_avg_sq', expAvgSq]] as const) {
         const saved = tensors.get(`${i}.${trainable.name}.${kind}`);
-        if (saved === undefined || !tf.util.arraysEqual(saved.shape, trainable.variable.shape)) {
+        if (saved === undefined || !tf.util.arraysEqual([...saved.shape], trainable.variable.shape)) {
           throw new GraftError('OPTIMIZER_STATE', `The optimizer state has ${saved === undefined ? 'no' : `a [${saved.shape.join(', ')}]`} ${trainable.name}.${kind}; [${trainable.variable.shape.join(', ')}] is needed.`, {
             hint: 'It belongs to another config: resume with the config that the checkpoint was made with.',
           });
         }
-        values.set(saved.dataSync<'float32'>());
+        values.set(saved.values);
       }
     }
     this.#step = step;

@@ -1,16 +1,13 @@
 /** The tensors of a training in a checkpoint: what its grafts' own files may round or rename, exactly as it is. */
 import { join } from 'node:path';
-import { GraftError, readTensors, tf, writeTensors, type AdamW, type Trainable } from 'graft';
+import { GraftError, readTensors, tf, writeTensors, type AdamW, type NamedTensor, type Trainable } from 'graft';
 
 const FILE = 'trainer.safetensors';
 
 /** Writes every trainable and its AdamW moments, float32. */
 export async function saveTensors(dir: string, trainables: readonly Trainable[], optimizer: AdamW): Promise<void> {
-  const { tensors: moments } = optimizer.exportState();
-  const all = [...trainables.map(({ name, variable }) => [name, variable] as const), ...moments];
-  const tensors = new Map(all.map(([name, tensor]) => [name, { shape: tensor.shape, values: Float32Array.from(tensor.dataSync<'float32'>()) }]));
-  tf.dispose([...moments.values()]);
-  await writeTensors(join(dir, FILE), tensors);
+  const values = trainables.map(({ name, variable }) => [name, { shape: variable.shape, values: variable.dataSync<'float32'>() }] as const);
+  await writeTensors(join(dir, FILE), new Map<string, NamedTensor>([...values, ...optimizer.exportState().tensors]));
 }
 
 /**
@@ -29,10 +26,5 @@ export async function restoreTensors(dir: string, step: number, trainables: read
     }
     tf.tidy(() => variable.assign(tf.tensor(tensor.values, variable.shape)));
   }
-  const moments = new Map([...saved].filter(([name]) => /\.exp_avg(_sq)?$/.test(name)).map(([name, { values, shape }]) => [name, tf.tensor(values, [...shape])]));
-  try {
-    optimizer.importState({ step, tensors: moments });
-  } finally {
-    tf.dispose([...moments.values()]);
-  }
+  optimizer.importState({ step, tensors: saved });
 }
