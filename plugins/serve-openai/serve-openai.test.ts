@@ -168,15 +168,15 @@ describe('/v1/completions', () => {
 });
 
 describe('/v1/chat/completions', () => {
-  const request = { model: ADAPTED, messages: [{ role: 'user', content: 'hi' }], max_completion_tokens: 6, temperature: 0 } as const satisfies OpenAI.ChatCompletionCreateParamsNonStreaming;
+  const request = { model: BASE, messages: [{ role: 'user', content: 'hi there' }], max_completion_tokens: 6, temperature: 1.5, seed: 5 } as const satisfies OpenAI.ChatCompletionCreateParamsNonStreaming;
 
   it('answers in the frame of instruction tuning where the model has no chat template', async () => {
     const answer = await client.chat.completions.create(request);
     expect(answer.object).toBe('chat.completion');
     expect(answer.choices[0]).toMatchObject({ index: 0, finish_reason: 'length', message: { role: 'assistant' } });
-    const prompt = base.tokenizer.encode('### Instruction:\nhi\n\n### Response:\n');
+    const prompt = base.tokenizer.encode('### Instruction:\nhi there\n\n### Response:\n');
     expect(answer.usage!.prompt_tokens).toBe(prompt.length);
-    const same = await client.completions.create({ model: ADAPTED, prompt: Array.from(prompt), max_tokens: 6, temperature: 0 });
+    const same = await client.completions.create({ model: BASE, prompt: Array.from(prompt), max_tokens: 6, temperature: 1.5, seed: 5 });
     expect(answer.choices[0]!.message.content).toBe(same.choices[0]!.text);
   });
 
@@ -209,7 +209,7 @@ describe('/v1/chat/completions', () => {
   });
 
   it('takes content in parts, and a system message', async () => {
-    const parts = await client.chat.completions.create({ ...request, messages: [{ role: 'user', content: [{ type: 'text', text: 'h' }, { type: 'text', text: 'i' }] }] });
+    const parts = await client.chat.completions.create({ ...request, messages: [{ role: 'user', content: [{ type: 'text', text: 'hi ' }, { type: 'text', text: 'there' }] }] });
     expect(parts.choices[0]!.message.content).toBe((await client.chat.completions.create(request)).choices[0]!.message.content);
     const { usage } = await client.chat.completions.create({ ...request, messages: [{ role: 'system', content: 'be' }, ...request.messages] });
     expect(usage!.prompt_tokens).toBe(parts.usage!.prompt_tokens + 'be\n\n'.length);

@@ -27,7 +27,7 @@ export interface ServerContext {
  */
 export async function startServer({ config, models, log, signal, scope }: ServeCall<ServeOptions>): Promise<RunningServer> {
   requireProtection(config);
-  const stopping = new AbortController();
+  const [stopping, draining] = [new AbortController(), new AbortController()];
   const context: ServerContext = {
     models,
     options: config,
@@ -35,12 +35,11 @@ export async function startServer({ config, models, log, signal, scope }: ServeC
     gate: new Gate({ concurrent: config.max_concurrent, queue: config.max_queue }),
     signal: AbortSignal.any([signal, stopping.signal]),
   };
-  const app = application(context);
+  const app = application(context, draining.signal);
   const url = await listen(app, config);
   let closed: Promise<void> | undefined;
   const close = (): Promise<void> => {
-    // Stop listening at once: whoever takes over the port need not wait for the answers in flight.
-    if (closed === undefined) app.server.close();
+    draining.abort();
     return (closed ??= app.close());
   };
   scope.own(`http server ${url}`, async () => {
@@ -50,7 +49,8 @@ export async function startServer({ config, models, log, signal, scope }: ServeC
   return { url, close };
 }
 
-function application(context: ServerContext): FastifyInstance {
+/** @param draining fires when the server begins to close */
+function application(context: ServerContext, draining: AbortSignal): FastifyInstance {
   const app = fastify({
     logger: false,
     bodyLimit: 8 * 1024 * 1024,
@@ -59,7 +59,12 @@ function application(context: ServerContext): FastifyInstance {
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false, allErrors: true, strict: false } },
     schemaErrorFormatter: (errors) => bodyError(errors as unknown as readonly SchemaComplaint[]),
   });
+  app.removeContentTypeParser('text/plain');
+  // Stop listening at once: whoever takes over the port need not wait for the answers in flight.
+  draining.addEventListener('abort', () => app.server.close());
   app.addHook('onRequest', async (request, reply) => {
+    // A connection whose answer is complete would otherwise be kept alive for a next request.
+    reply.raw.once('finish', () => draining.aborted && setImmediate(() => app.server.closeIdleConnections()));
     void reply.header('x-request-id', request.id);
     if (context.options.api_key !== undefined) requireKey(request, context.options.api_key);
   });
