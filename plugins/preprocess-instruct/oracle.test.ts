@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { bench } from '../../test/support/preprocess.ts';
-import { LlamaTokenizer } from '../load-llama/tokenizer.ts';
+import { readTokenizer } from '../../test/support/tokenizer.ts';
 import instruct from './index.ts';
 
 const shared = fileURLToPath(new URL('../../../shared/', import.meta.url));
@@ -19,7 +19,7 @@ interface Batch {
 describe.skipIf(!present)('instruct, held against the rows that the reference was trained on', () => {
   it('makes the same tokens and labels of all 64 rows, cut at 256', async () => {
     const model = `${shared}models/stories260k/`;
-    const tokenizer = await LlamaTokenizer.read(model, { eosTokenIds: [2] });
+    const tokenizer = await readTokenizer(model, [2]);
     const { batches } = json(`${shared}oracles/stories260k/lora_sft.json`) as { batches: readonly Batch[] };
     const rows = batches.flatMap((batch) =>
       batch.input_ids.map((ids, row) => {

@@ -3,8 +3,7 @@ import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { sharedDir } from '../../test/support/model.ts';
 import { bench } from '../../test/support/preprocess.ts';
-import { tinyTokenizer } from '../../test/support/tokenizer.ts';
-import { LlamaTokenizer } from '../load-llama/tokenizer.ts';
+import { readTokenizer, tinyTokenizer } from '../../test/support/tokenizer.ts';
 import text from './index.ts';
 
 const tokenizer = await tinyTokenizer();
@@ -90,7 +89,7 @@ if (!present) console.warn('Skipped: ../shared is not here, so no real text is c
 describe.skipIf(!present)('text, on real articles', () => {
   it('loses no token: the chunks of each article are its tokens', async () => {
     const model = `${shared}/models/stories260k`;
-    const real = await LlamaTokenizer.read(model, { eosTokenIds: [2] });
+    const real = await readTokenizer(model, [2]);
     const { run } = bench(text, { tokenizer: real });
     const { train, stats } = await run({ data: `${shared}/data/wiki_demo.txt`, separator: '\n', max_length: 256, max_samples: 2 });
     const [first] = train;

@@ -59,6 +59,11 @@ export function tinyTokenizer(options: { readonly chatTemplate?: string; readonl
   return LlamaTokenizer.read(dir, { eosTokenIds: options.eosTokenIds ?? (options.chatTemplate === undefined ? [1] : [1, 3]) });
 }
 
+/** The tokenizer of a model folder. */
+export function readTokenizer(dir: string, eosTokenIds: readonly number[]): Promise<Tokenizer> {
+  return LlamaTokenizer.read(dir, { eosTokenIds });
+}
+
 /** As much of a model's config as preprocessing reads. */
 export function configOf(maxPositionEmbeddings: number): ModelConfig {
   return {

@@ -56,7 +56,7 @@ export function previewText(preview: Preview, colors: Colors): string {
   const legend = colors.isColorSupported
     ? `${colors.green('green')} is trained on, ${colors.dim('dim')} is read only; every other token is ${colors.underline('underlined')}`
     : '[brackets] are trained on; the rest is read only, with | between tokens';
-  const shown = examples.map((example, index) => `${colors.bold(`example ${index + 1} of ${formatCount(counts.examples)}`)}${describe(example, colors)}\n${tokenText(example.tokens, colors)}\n`);
+  const shown = examples.map((example, index) => `${colors.bold(`example ${index + 1} of ${formatCount(counts.examples)}`)}${describe(example, colors)}\n${tokenText(example.tokens, colors).replace(/\n$/, '')}\n`);
   const packed = counts.sequences === counts.examples ? '' : ` in ${formatCount(counts.sequences)} sequences`;
   const lines = [
     `${colors.bold(side)}     ${formatCount(counts.examples)} examples${packed}, ${formatCount(counts.tokens)} tokens, ${formatCount(counts.trainedTokens)} trained on (${formatShare(counts.trainedTokens, counts.tokens)})`,
