@@ -28,8 +28,8 @@ export function loadLlama(call: StageCall<LlamaOptions>): Promise<LoadedModel> {
   });
 }
 
-function readOptions({ config, signal, emit }: StageCall<LlamaOptions>): ReadOptions {
-  return { dtype: config.dtype, signal, progress: (done, total) => emit({ type: 'progress', label: 'weights', done, total, unit: 'bytes' }) };
+function readOptions(call: StageCall<LlamaOptions>): ReadOptions {
+  return { dtype: call.config.dtype, signal: call.signal, progress: (done, total) => call.emit({ type: 'progress', label: 'weights', done, total, unit: 'bytes' }) };
 }
 
 /** The same without weights: nothing of them is read or downloaded. */
