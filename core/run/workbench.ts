@@ -16,8 +16,8 @@ export interface Workbench {
   /** What every hook call is given, but for its config. */
   readonly call: Omit<StageCall<unknown>, 'config'>;
   readonly injectPlugins: readonly InjectPlugin[];
-  /** Loads a Hugging Face folder or a Hub id; the caller disposes the model. */
-  load(model: string): Promise<LoadedModel>;
+  /** Loads a Hugging Face folder or a Hub id, with further options of the load plugin; the caller disposes the model. */
+  load(model: string, options?: Readonly<Record<string, unknown>>): Promise<LoadedModel>;
   dispose(): Promise<void>;
 }
 
@@ -39,7 +39,7 @@ export async function openWorkbench({ kernel, log, cacheDir, signal }: Workbench
     return {
       call,
       injectPlugins: leased.plugins,
-      load: (model) => load.value.load({ ...call, config: checkOptions(load.schema, { model }, `the load plugin \`${loader}\``) }),
+      load: (model, rest) => load.value.load({ ...call, config: checkOptions(load.schema, { ...rest, model }, `the load plugin \`${loader}\``) }),
       dispose: () => scope.dispose(),
     };
   } catch (error) {

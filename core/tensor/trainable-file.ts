@@ -21,7 +21,9 @@ export interface LoadTrainablesOptions {
   readonly ignore?: (name: string, values: Float32Array) => boolean;
 }
 
-/** Writes them in their order, as f32. */
+const OTHER_ORIGIN = 'The adapter was made with other options, or for another base model.';
+
+/** Writes them as f32. */
 export async function saveTrainables(path: string, trainables: readonly SavedTrainable[], metadata?: Readonly<Record<string, string>>): Promise<void> {
   const tensors = new Map(
     trainables.flatMap(({ name, copies, variable }) => {
@@ -45,16 +47,16 @@ export async function loadTrainables(path: string, trainables: readonly SavedTra
   const known = new Set(trainables.flatMap(namesOf));
   const unknown = [...tensors].filter(([name, { values }]) => !known.has(name) && options.ignore?.(name, values) !== true).map(([name]) => name);
   if (missing.length > 0) {
-    throw new GraftError('ADAPTER_TENSOR_MISSING', `${path} has no tensor ${listed(missing)}${near(missing[0]!, unknown)}.`, { hint: 'Use the options that the adapter was made with.' });
+    throw new GraftError('ADAPTER_TENSOR_MISSING', `${path} has no tensor ${listed(missing)}${near(missing[0]!, unknown)}.`, { hint: OTHER_ORIGIN });
   }
   if (unknown.length > 0) {
-    throw new GraftError('ADAPTER_TENSOR_UNKNOWN', `${path} holds ${listed(unknown)}, which belongs to nothing here.`, { hint: 'Use the options that the adapter was made with.' });
+    throw new GraftError('ADAPTER_TENSOR_UNKNOWN', `${path} holds ${listed(unknown)}, which belongs to nothing here.`, { hint: OTHER_ORIGIN });
   }
   for (const { trainable, name } of found) {
     const { shape } = tensors.get(name!)!;
     if (shape.length === trainable.variable.shape.length && shape.every((size, axis) => size === trainable.variable.shape[axis])) continue;
     throw new GraftError('ADAPTER_TENSOR_SHAPE', `${path}: ${name} is [${shape.join(', ')}], but [${trainable.variable.shape.join(', ')}] is needed.`, {
-      hint: 'The adapter was made with another rank or size, or for another base model.',
+      hint: OTHER_ORIGIN,
     });
   }
   for (const { trainable, name } of found) assign(trainable.variable, tensors.get(name!)!.values);

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
@@ -115,6 +115,24 @@ describe('its files', () => {
       code: 'UNION_UNSUPPORTED',
       option: ['save_format'],
       message: `This LoRA can't be saved as AdapterHub's union: ${reason}.`,
+    });
+  });
+
+  it.each([
+    ['use_gating', true],
+    ['use_dora', true],
+    ['composition_mode', 'scale'],
+    ['vera_d', 0.1],
+  ])("are refused where the union's LoRA has %s: %j", async (field, value) => {
+    const dir = await temporary();
+    await cp(UNION, dir, { recursive: true });
+    const path = join(dir, 'adapter_config.json');
+    const file = JSON.parse(await readFile(path, 'utf8')) as { config: { configs: Record<string, unknown>[] } };
+    file.config.configs[1]![field] = value;
+    await writeFile(path, JSON.stringify(file));
+    await expect(recognizeFolder(dir, host.injectPlugins)).rejects.toMatchObject({
+      code: 'ADAPTER_UNKNOWN',
+      message: `${path}: "${field}": ${JSON.stringify(value)} of its LoRA is something that inject-mixed does not compute.`,
     });
   });
 

@@ -7,6 +7,7 @@ import type { OracleResult } from '../../core/run/oracles/port.ts';
 import { failed } from '../../core/run/oracles/port.ts';
 import { renderResult } from '../../core/run/oracles/report.ts';
 import { runOracles } from '../../core/run/oracles/suite.ts';
+import { graft } from '../support/graft.ts';
 import { ORACLES, strategyHost } from '../support/strategies.ts';
 
 const STORIES = join(ORACLES, '../../../shared/models/stories260k');
@@ -59,6 +60,14 @@ describe('a folder of oracles', async () => {
     const [, lora] = await run(dir);
     expect(failed(lora!)).toBe(true);
     expect(renderResult(lora!)).toMatch(/^FAILED {2}peft\/lora +logits \S+ \(> 0\.00002\) /);
+  });
+
+  it('ends the command with 1 where a number differs, and with 0 where none does', async () => {
+    const wrong = await graft(tmpdir(), ['oracles', await folderWith('peft/rslora', 'rslora', (config) => (config['use_rslora'] = false)), '--engine', 'portable']);
+    expect(wrong).toMatchObject({ code: 1, stderr: '', stdout: expect.stringMatching(/1 agree, 1 do not, 0 not known yet, 0 skipped$/) });
+    const right = await graft(tmpdir(), ['oracles', await folderWith('peft/rslora', 'rslora', () => {}), '--engine', 'portable', '--json']);
+    expect(right).toMatchObject({ code: 0, stderr: '' });
+    expect(right.stdout.split('\n').map((line) => (JSON.parse(line) as OracleResult).method)).toEqual(['peft/base', 'peft/rslora']);
   });
 
   it('lists a method that no plugin knows', async () => {

@@ -19,6 +19,9 @@ interface MergeOptions {
 
 const STACK = 'merge';
 
+/** Whatever the checkpoint stores, and stores again: a sum in a coarser type would round the adapter away. */
+const MERGED_IN = 'f32';
+
 /** `graft merge`: the base with the adapters in its weights, as a checkpoint that needs neither. */
 export function mergeCommand(): Command {
   return new Command('merge')
@@ -38,9 +41,10 @@ async function merge(dir: string, options: MergeOptions): Promise<void> {
   if (existsSync(out) && (await readdir(out)).length > 0) throw new GraftError('MERGE_OUT', `${out} is not empty.`, { hint: 'Name a new folder with --out.' });
   const config = join(from, 'config.yaml');
   const isRun = existsSync(config);
+  if (!isRun && options.model === undefined) throw new GraftError('USAGE', `${from} is an adapter's folder: say which base it stands on with --model.`);
   const host = await openHost({ pluginDirs: isRun ? await readPluginDirs(config) : [] });
   try {
-    const difference = isRun ? await mergeRun(from, config, out, options, host) : await mergeFolder(from, out, options, host);
+    const difference = isRun ? await mergeRun(from, config, out, options, host) : await mergeFolder(from, options.model!, out, options.engine, host);
     process.stdout.write(`${out}: merged; logits differ by at most ${difference.toExponential(1)} from those of base and adapters.\n`);
   } finally {
     await host.dispose();
@@ -52,7 +56,7 @@ async function mergeRun(run: string, file: string, out: string, { model, engine 
   if (!existsSync(adapters)) {
     throw new GraftError('MERGE_SOURCE', `${run} has no adapters/: the run has not finished.`, { hint: 'Go on with it by `graft resume`, or merge a folder of one of its checkpoints with --model.' });
   }
-  const set = [`engine=${engine}`, ...(model === undefined ? [] : [`load.model=${resolveModel(model)}`])];
+  const set = [`engine=${engine}`, `load.dtype=${MERGED_IN}`, ...(model === undefined ? [] : [`load.model=${resolveModel(model)}`])];
   const [config] = await resolveConfigs(file, { schemas: host.kernel, set });
   const session = await Session.open(config!, { ...host, signal: new AbortController().signal, emit: () => {} });
   try {
@@ -63,12 +67,11 @@ async function mergeRun(run: string, file: string, out: string, { model, engine 
   }
 }
 
-async function mergeFolder(adapter: string, out: string, { model: base, engine }: MergeOptions, host: Host): Promise<number> {
-  if (base === undefined) throw new GraftError('USAGE', `${adapter} is an adapter's folder: say which base it stands on with --model.`);
+async function mergeFolder(adapter: string, base: string, out: string, engine: string, host: Host): Promise<number> {
   const bench = await openWorkbench({ ...host, signal: new AbortController().signal }, { engine });
   try {
     const recognized = await recognizeFolder(adapter, bench.injectPlugins);
-    const { model } = await bench.load(resolveModel(base));
+    const { model } = await bench.load(resolveModel(base), { dtype: MERGED_IN });
     try {
       return await mergeAndSave(model, [await graftFromFolder(adapter, recognized, model, STACK, bench.call)], out);
     } finally {
