@@ -9,6 +9,13 @@ const MAX_DEPTH = 64;
 /** Values after aliases are expanded; nine lists of nine aliases each would make 387 million. */
 const MAX_VALUES = 100_000;
 
+/** What to do about the mistakes that people make and whose names say little. */
+const ADVICE: Readonly<Record<string, string>> = {
+  TAB_AS_INDENT: ' Use spaces.',
+  BLOCK_AS_IMPLICIT_KEY: ' Put the value in quotes when it holds `: `; else look at the indentation.',
+  TAG_RESOLVE_FAILED: ' Tags are not used in configs.',
+};
+
 /**
  * Parses YAML 1.2 (core schema) into a tree with positions.
  *
@@ -30,7 +37,7 @@ export function parseYaml(source: Source, findings: Findings, offset = 0): Confi
   const [document, second] = documents;
   if (document === undefined) return undefined;
   const faults = documents.flatMap((each) => [...each.errors, ...each.warnings]);
-  for (const fault of faults) findings.add(span(fault.pos[0], fault.pos[1]), `YAML_${fault.code}`, sentence(fault.message));
+  for (const fault of faults) findings.add(span(fault.pos[0], fault.pos[1]), `YAML_${fault.code}`, `${sentence(fault.message)}${ADVICE[fault.code] ?? ''}`);
   if (document.directives?.yaml.explicit === true && document.directives.yaml.version !== '1.2') {
     findings.add(span(0, text.indexOf('\n')), 'YAML_VERSION', `Configs are YAML 1.2, and this one asks for YAML ${document.directives.yaml.version}. Take the %YAML line out.`);
     return undefined;

@@ -28,7 +28,7 @@ describe('YAML that is wrong', () => {
   });
 
   it('tells tabs in the indentation', async () => {
-    expect(await headlines('load:\n\tuse: llama\n')).toContain('run.yaml:2:1: Tabs are not allowed as indentation.');
+    expect(await headlines('load:\n\tuse: llama\n')).toContain('run.yaml:2:1: Tabs are not allowed as indentation. Use spaces.');
   });
 
   it('tells duplicate keys together with what else is wrong', async () => {
@@ -48,7 +48,9 @@ describe('YAML that is wrong', () => {
     ['<<: *base', 'YAML_MERGE_KEY', 'Merge keys (`<<`) are not part of YAML 1.2. Use `extends:` to build on another file, or an alias (`*name`) for a whole value.'],
     ['seed: *x', 'YAML_UNKNOWN_ALIAS', 'There is no anchor `&x` before this alias.'],
     ['plugins: &p [*p]', 'YAML_RECURSIVE_ALIAS', 'The alias `*p` stands inside the value that it refers to.'],
-    ['seed: !!js/function 1', 'YAML_TAG_RESOLVE_FAILED', 'Unresolved tag: tag:yaml.org,2002:js/function.'],
+    ['seed: !!js/function 1', 'YAML_TAG_RESOLVE_FAILED', 'Unresolved tag: tag:yaml.org,2002:js/function. Tags are not used in configs.'],
+    ['name: a: b', 'YAML_BLOCK_AS_IMPLICIT_KEY', 'Nested mappings are not allowed in compact mappings. Put the value in quotes when it holds `: `; else look at the indentation.'],
+    ['name', 'YAML_MISSING_CHAR', 'Implicit map keys need to be followed by map values.'],
     ['? [a]\n: 1', 'YAML_KEY', 'A key must be text: `key: value`.'],
     ['__proto__: { seed: 1 }', 'YAML_KEY', '`__proto__` cannot be a key.'],
     ['---\nload: llama', 'YAML_MULTIPLE_DOCUMENTS', 'A second YAML document begins here; a config is one document. Put it into a file of its own.'],
