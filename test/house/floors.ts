@@ -17,7 +17,7 @@ const ROOM_TO_BELOW: Readonly<Record<string, readonly string[]>> = {
   cli: ['host', 'run', 'config', 'tensor', 'data', 'kernel', 'contracts'],
 };
 /** core/index.ts is the plugins' door to these. */
-const BEHIND_THE_DOOR: readonly string[] = ['tensor', 'data', 'kernel', 'contracts'];
+const BEHIND_THE_DOOR: readonly string[] = ['config', 'tensor', 'data', 'kernel', 'contracts'];
 /** What a microkernel has no business with. */
 const NOT_FOR_THE_KERNEL = /^(@tensorflow\/|yaml$|fastify$|@huggingface\/|commander$|(node:)?https?2?$|undici$)/;
 
