@@ -8,6 +8,6 @@ export default definePlugin({
     // Runs everywhere, so everything else that runs is preferred.
     preference: () => 1,
     probe: async (): Promise<EngineProbe> => ({ state: 'available', detail: (await hasSimd()) ? 'wasm simd' : 'wasm without simd', device: 'cpu' }),
-    start: () => startPortable(),
+    start: ({ threads }) => startPortable(threads),
   }),
 });

@@ -1,7 +1,7 @@
 /** tfjs's wasm memory, and our own kernels instantiated in it: they read and write tensors where these lie. */
 import { tf } from 'graft';
 import type { DataType, KernelBackend, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
-import { KERNELS } from './kernels/binary.ts';
+import { KERNELS, SHARED_KERNELS } from './kernels/binary.ts';
 
 type Address = number;
 
@@ -20,10 +20,18 @@ export interface Kernels {
   transpose(x: Address, y: Address, rows: number, columns: number): void;
 }
 
+/** A WebAssembly.Memory; growing it makes its buffer another one. */
+interface Memory {
+  readonly buffer: ArrayBuffer | SharedArrayBuffer;
+}
+
 /** tfjs's wasm backend, beyond its declared type. */
 export interface WasmBackend extends KernelBackend {
   readonly wasm: {
-    readonly asm: { readonly memory: { readonly buffer: ArrayBuffer } };
+    /** Of the build with threads. */
+    readonly wasmMemory?: Memory;
+    /** Of the build without. */
+    readonly asm: { readonly memory?: Memory };
     _malloc(bytes: number): number;
     _free(address: number): void;
   };
@@ -46,12 +54,21 @@ interface TrackingEngine {
 export class WasmMemory {
   readonly backend: WasmBackend;
   readonly kernels: Kernels;
+  readonly #memory: Memory;
 
   constructor(backend: WasmBackend) {
     this.backend = backend;
     const { Module, Instance } = (globalThis as unknown as { WebAssembly: WebAssemblyApi }).WebAssembly;
-    const { exports } = new Instance(new Module(Buffer.from(KERNELS, 'base64')), { env: { memory: backend.wasm.asm.memory } });
+    const memory = backend.wasm.wasmMemory ?? backend.wasm.asm.memory!;
+    this.#memory = memory;
+    const binary = memory.buffer instanceof SharedArrayBuffer ? SHARED_KERNELS : KERNELS;
+    const { exports } = new Instance(new Module(Buffer.from(binary, 'base64')), { env: { memory } });
     this.kernels = exports as unknown as Kernels;
+  }
+
+  /** All of the memory, until it next grows. */
+  bytes(): Uint8Array {
+    return new Uint8Array(this.#memory.buffer);
   }
 
   /** Where a tensor's elements begin, in bytes. Stays valid for as long as the tensor does, growth of the memory included. */
@@ -67,7 +84,7 @@ export class WasmMemory {
 
   zeros<T extends Tensor>(shape: readonly number[]): T {
     const tensor = this.empty<T>(shape);
-    new Uint8Array(this.backend.wasm.asm.memory.buffer, this.address(tensor), tensor.size * 4).fill(0);
+    new Uint8Array(this.#memory.buffer, this.address(tensor), tensor.size * 4).fill(0);
     return tensor;
   }
 
@@ -85,7 +102,7 @@ export class WasmMemory {
   /** Lends a copy of integers for the length of a call. */
   withInts(values: Int32Array, use: (address: Address) => void): void {
     this.withScratch(values.byteLength, (address) => {
-      new Int32Array(this.backend.wasm.asm.memory.buffer, address, values.length).set(values);
+      new Int32Array(this.#memory.buffer, address, values.length).set(values);
       use(address);
     });
   }

@@ -34,7 +34,7 @@ function gatherRows(memory: WasmMemory, x: TensorInfo, indices: TensorInfo): Ten
   const [count, size] = x.shape as [number, number];
   const places = memory.backend.readSync(indices.dataId) as Int32Array;
   const y = memory.backend.makeOutput([places.length, size], x.dtype);
-  const heap = new Uint8Array(memory.backend.wasm.asm.memory.buffer);
+  const heap = memory.bytes();
   const [from, to, bytes] = [memory.address(x), memory.address(y), size * 4];
   places.forEach((place, row) => {
     if (place < 0 || place >= count) throw new Error(`GatherV2: the index value ${place} is not in [0, ${count - 1}]`);
