@@ -43,8 +43,11 @@ function check(option: string, value: unknown, holds: boolean, rule: string): vo
 function argmax(logits: Float32Array): number {
   let best = 0;
   for (let i = 0; i < logits.length; i++) {
-    if (logits[i]! > logits[best]!) best = i;
-    else if (!Number.isFinite(logits[i]!) && logits[i] !== -Infinity) throw new GraftError('LOGITS_NOT_FINITE', `The model's logit of token ${i} is ${logits[i]}.`, { hint: 'Its weights, or those of an adapter, are broken; a learning rate that was too high does this.' });
+    const logit = logits[i]!;
+    if (Number.isNaN(logit) || logit === Infinity) {
+      throw new GraftError('LOGITS_NOT_FINITE', `The model's logit of token ${i} is ${logit}.`, { hint: 'Its weights, or those of an adapter, are broken; a learning rate that was too high does this.' });
+    }
+    if (logit > logits[best]!) best = i;
   }
   return best;
 }
