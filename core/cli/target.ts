@@ -3,7 +3,7 @@ import { existsSync, statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { readPluginDirs, resolveConfigs, type RunConfig } from '../config/index.ts';
-import type { GenerationInfo, LoadedModel, Stage, StageCall } from '../contracts/index.ts';
+import type { GenerationInfo, LoadedModel, Logger, Stage, StageCall } from '../contracts/index.ts';
 import { GraftError } from '../kernel/errors.ts';
 import { CheckpointFolder } from '../run/checkpoints.ts';
 import { graftFromFolder, leaseInjectPlugins, recognizeFolder } from '../run/recognize.ts';
@@ -22,6 +22,7 @@ export interface TargetRequest {
   /** In place of the config's. */
   readonly engine?: string;
   readonly watch?: boolean;
+  readonly log?: Logger;
 }
 
 /** A model loaded, with the way to put its adapters on. */
@@ -61,7 +62,7 @@ export async function openTarget(request: TargetRequest): Promise<Target> {
 
 async function openConfig(file: string, request: TargetRequest, find: (config: RunConfig) => Promise<string | undefined>): Promise<Target> {
   const set = [...(request.set ?? []), ...(request.engine === undefined ? [] : [`engine=${request.engine}`])];
-  const host = await openHost({ pluginDirs: await readPluginDirs(file, { set }), watch: request.watch });
+  const host = await openHost({ pluginDirs: await readPluginDirs(file, { set }), watch: request.watch, log: request.log });
   try {
     const configs = await resolveConfigs(file, { schemas: host.kernel, set });
     const [config] = configs;
@@ -93,7 +94,7 @@ async function openConfig(file: string, request: TargetRequest, find: (config: R
 }
 
 async function openModel(request: TargetRequest): Promise<Target> {
-  const host = await openHost({ watch: request.watch });
+  const host = await openHost({ watch: request.watch, log: request.log });
   try {
     const bench = await openWorkbench({ ...host, signal: new AbortController().signal }, { engine: request.engine ?? 'auto' });
     try {

@@ -7,6 +7,7 @@ import { HotServedModels } from '../../run/served.ts';
 import { HotServer, type ServersHost } from '../../run/servers.ts';
 import { placed } from '../../run/session.ts';
 import { interruption } from '../interruption.ts';
+import { stderrLogger } from '../log.ts';
 import { openTarget, type Target } from '../target.ts';
 
 interface ServeOptions {
@@ -37,7 +38,7 @@ export function serveCommand(): Command {
 }
 
 async function run(path: string, options: ServeOptions): Promise<void> {
-  const target = await openTarget({ path, adapter: options.adapter, set: options.set, engine: options.engine, watch: options.watch });
+  const target = await openTarget({ path, adapter: options.adapter, set: options.set, engine: options.engine, watch: options.watch, log: stderrLogger(options.watch === true ? 'info' : 'warn') });
   try {
     const { host, base, baseId, baseGenerations, adapted } = target;
     const models = await HotServedModels.open({ base, baseId, baseGenerations, adapted, log: host.log });
