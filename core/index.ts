@@ -38,6 +38,7 @@ export { initialized, kaimingUniform, normal, ones, truncatedNormal, uniform, ze
 export { thawParameters, type ThawedParameter, type ThawedParameters } from './tensor/thawed.ts';
 export { readJsonFile } from './tensor/json-file.ts';
 export { checkOptions } from './config/options.ts';
+export { optionsOf } from './config/composed.ts';
 export { readTensors, writeTensors, type NamedTensor, type NamedTensors } from './tensor/named-tensors.ts';
 export { INDEX_FILE, SafetensorsFile, WEIGHTS_FILE } from './tensor/safetensors.ts';
 export { writeShardedSafetensors, writeSafetensors, type TensorToWrite } from './tensor/safetensors-writer.ts';

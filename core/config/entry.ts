@@ -1,7 +1,9 @@
+import type { TSchema } from 'typebox';
 import type { Kernel, Stage } from '../contracts/index.ts';
 import { GraftError } from '../kernel/errors.ts';
 import { complaintsOf } from './complaint.ts';
 import type { Complaint } from './complaint.ts';
+import { composedOptions } from './composed.ts';
 import type { Findings } from './diagnostic.ts';
 import { expandName } from './merge.ts';
 import { keySpan, nearestNode, withoutEntry } from './node.ts';
@@ -57,15 +59,23 @@ export class EntryChecker {
     const options = value as Record<string, unknown>;
     const entry = { use: use.value, options, path };
     try {
-      const errors = violations(schema, options);
-      for (const complaint of complaintsOf(errors, options, { name: `the ${stage} plugin \`${use.value}\``, noun: 'option' })) {
-        report(this.#findings, root, path, complaint);
+      this.#check(root, path, stage, use.value, schema, options);
+      for (const { key, stage: owner, name } of composedOptions(schema)) {
+        const composed = this.#schemas.schema(owner, name);
+        if (composed !== undefined && isMapping(options[key])) this.#check(root, [...path, key], owner, name, composed, options[key]);
       }
     } catch (error) {
       if (!GraftError.is(error)) throw error;
       this.#findings.add(useSpan(root, path), error.code, `The ${stage} plugin \`${use.value}\` cannot be used: ${error.message}.`);
     }
     return { entry, written: { use: use.value, ...overlay(options, written) } };
+  }
+
+  /** Checks options against their owner's schema, and fills in its defaults. */
+  #check(root: MapNode, path: NodePath, stage: Stage, name: string, schema: TSchema, options: Record<string, unknown>): void {
+    for (const complaint of complaintsOf(violations(schema, options), options, { name: `the ${stage} plugin \`${name}\``, noun: 'option' })) {
+      report(this.#findings, root, path, complaint);
+    }
   }
 
   #names(stage: Stage): string {
@@ -95,6 +105,10 @@ export function report(findings: Findings, root: MapNode, base: NodePath, compla
   const found = nearestNode(root, path);
   const span = whole ? useSpan(root, base) : complaint.at === 'value' && found.exact ? found.node.span : keySpan(root, path);
   findings.add(span, complaint.code, complaint.message, complaint.suggestion);
+}
+
+function isMapping(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** The values with their defaults, but what was written where a variable was filled in. */

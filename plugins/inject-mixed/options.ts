@@ -1,13 +1,10 @@
-import { Type, type Static } from 'graft';
-
-const part = (name: string) =>
-  Type.Record(Type.String(), Type.Unknown(), { default: {}, description: `options of the inject plugin ${name}, in its own names; checked by it` });
+import { optionsOf, Type, type Static } from 'graft';
 
 /** A LoRA and an Adapter on one model. */
 export const MixedOptions = Type.Object(
   {
-    lora: part('lora'),
-    adapter: part('adapter'),
+    lora: optionsOf('inject', 'lora'),
+    adapter: optionsOf('inject', 'adapter'),
     save_format: Type.Union([Type.Literal('folders'), Type.Literal('adapterhub')], {
       default: 'folders',
       description: "folders: lora/ in PEFT's format and adapter/ in AdapterHub's; adapterhub: one folder with AdapterHub's ConfigUnion",
