@@ -97,6 +97,13 @@ describe('a chat template', () => {
     await expect(through(strict, [{ role: 'system', content: 'S' }, ...twoTurns])).rejects.toMatchObject({ code: 'BAD_ROW', message: expect.stringMatching(/data\.jsonl:1: .*System role not supported/) as string });
   });
 
+  it('warns of an answer that has an end token within its text', async () => {
+    const warning = 'In 1 of 1 examples an answer has the text of an end token within it; the model learns to stop there. Take it out of the data, unless that is meant.';
+    expect((await through(CHATML, [user('A'), assistant('a</s>b')])).warnings).toEqual([warning]);
+    expect((await through(CHATML, [user('A'), assistant('a</s>b')], { template: 'plain' })).warnings).toEqual([warning]);
+    expect((await through(CHATML, [user('A</s>'), assistant('b')])).warnings).toEqual([]);
+  });
+
   it('hands other fields of a message to the template', async () => {
     const named = "{% for m in messages %}{{ m['name'] }}: {{ m['content'] }}</s>{% endfor %}{% if add_generation_prompt %}bot: {% endif %}";
     expect((await through(named, [{ ...user('A'), name: 'ann' }, { ...assistant('a'), name: 'bot' }])).text).toBe('ann: A</s>bot: [a</s>]');

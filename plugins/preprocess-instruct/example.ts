@@ -25,10 +25,12 @@ export interface ExampleTally {
   endAppended: number;
   /** What stands before an answer differs from what a server will send. */
   promptDiffers: number;
+  /** An answer to be trained on has an end token in its own text. */
+  endInside: number;
 }
 
 export function newTally(): ExampleTally {
-  return { examples: 0, tooLong: 0, longest: 0, endCut: 0, nothingLeft: 0, boundaryCuts: 0, endAppended: 0, promptDiffers: 0 };
+  return { examples: 0, tooLong: 0, longest: 0, endCut: 0, nothingLeft: 0, boundaryCuts: 0, endAppended: 0, promptDiffers: 0, endInside: 0 };
 }
 
 /** An example before it is cut to length. */
@@ -38,6 +40,8 @@ interface Draft {
   readonly trained: boolean[];
   /** Where the tokens are that end trained turns. */
   readonly ends: number[];
+  /** Whether an answer to be trained on contains an end token before its end. */
+  endInside: boolean;
 }
 
 /**
@@ -52,6 +56,7 @@ export function exampleOf(row: Row, conversation: Conversation, template: Templa
   const draft = template === 'chat' ? chatDraft(conversation, tokenizer, options, tally) : textDraft(conversation, template, tokenizer, options, tally);
   if (options.train_on === 'all') draft.trained.fill(true);
   const lastEnd = draft.ends.at(-1);
+  if (draft.endInside) tally.endInside++;
   if (!options.train_end_of_turn) for (const end of draft.ends) draft.trained[end] = false;
   const fullLength = draft.ids.length;
   tally.examples++;
@@ -80,7 +85,7 @@ function keptRanges(draft: Draft, excess: number, truncation: ExampleOptions['tr
 }
 
 function textDraft(conversation: Conversation, template: TextTemplate, tokenizer: Tokenizer, { train_on, boundary }: ExampleOptions, tally: ExampleTally): Draft {
-  const draft: Draft = { ids: [], trained: [], ends: [] };
+  const draft: Draft = { ids: [], trained: [], ends: [], endInside: false };
   const exchanges = template.render(conversation);
   const end = endTokenOf(tokenizer);
   for (const [index, { prompt, completion, trained }] of exchanges.entries()) {
@@ -97,6 +102,7 @@ function textDraft(conversation: Conversation, template: TextTemplate, tokenizer
     const learned = trained && (train_on !== 'last_turn' || index === exchanges.length - 1);
     append(draft, promptIds!, false);
     append(draft, completionIds!, learned);
+    draft.endInside ||= learned && hasEnd(completionIds!, tokenizer);
     if (end === undefined) continue;
     if (learned) draft.ends.push(draft.ids.length);
     append(draft, [end], learned);
@@ -114,7 +120,7 @@ function chatDraft(conversation: Conversation, tokenizer: Tokenizer, { train_on,
   // The template writes BOS itself, as for a server.
   const encoded = boundary === 'split' ? { pieces: texts.map((text) => tokenizer.encode(text, { addSpecialTokens: false })), cuts: 0 } : encodeJoint(tokenizer, texts, false);
   tally.boundaryCuts += encoded.cuts;
-  const draft: Draft = { ids: [], trained: [], ends: [] };
+  const draft: Draft = { ids: [], trained: [], ends: [], endInside: false };
   const lastTrained = spans.findLastIndex((span) => span.trained);
   for (const [index, ids] of encoded.pieces.entries()) {
     const learned = spans[index]!.trained;
@@ -122,6 +128,7 @@ function chatDraft(conversation: Conversation, tokenizer: Tokenizer, { train_on,
     if (end !== -1) {
       // A server stops at the end token: what the template writes after it is never generated.
       append(draft, ids.subarray(0, end + 1), true);
+      draft.endInside ||= hasEnd(ids.subarray(0, end), tokenizer);
       draft.ends.push(draft.ids.length - 1);
       append(draft, ids.subarray(end + 1), false);
       continue;
@@ -141,4 +148,8 @@ function append(draft: Draft, ids: ArrayLike<number>, trained: boolean): void {
     draft.ids.push(ids[i]!);
     draft.trained.push(trained);
   }
+}
+
+function hasEnd(ids: Int32Array, tokenizer: Tokenizer): boolean {
+  return ids.some((id) => tokenizer.eosTokenIds.includes(id));
 }

@@ -13,5 +13,6 @@ export function tallyNotes(tally: ExampleTally, { max_length, truncation }: Exam
   if (tally.boundaryCuts > 0) notes.push(`At ${tally.boundaryCuts} boundaries between what is given and what is learned a token would have lain across; the text is tokenised apart there.`);
   if (tally.endAppended > 0) notes.push(`The chat template ends the last turn of ${of(tally.endAppended)} with none of the model's end tokens; one was appended, so that the model learns to stop.`);
   if (tally.promptDiffers > 0) notes.push(`In ${of(tally.promptDiffers)} the chat template writes something else before an answer than it does for a server (such as the beginning of a thought); what is trained on begins with the answer's own text.`);
+  if (tally.endInside > 0) notes.push(`In ${of(tally.endInside)} an answer has the text of an end token within it; the model learns to stop there. Take it out of the data, unless that is meant.`);
   return notes;
 }

@@ -35,8 +35,9 @@ async function preview(file: string, options: PreviewOptions): Promise<void> {
   const said = await teller();
   try {
     const [{ prepareData }, { previewOf, previewText }] = await Promise.all([import('../preview/prepare.ts'), import('../preview/view.ts')]);
-    const [config] = await resolveConfigs(file, { schemas: host.kernel, set: options.set });
+    const [config, ...others] = await resolveConfigs(file, { schemas: host.kernel, set: options.set });
     if (config === undefined) throw new GraftError('USAGE', `${file} describes no run.`);
+    if (others.length > 0) said.emit({ type: 'log', level: 'info', message: `${file} is a sweep of ${others.length + 1} runs; this is the data of the first, ${config.name}.` });
     const prepared = await prepareData(config, { kernel: host.kernel, log: host.log, cacheDir: host.cacheDir, signal: interrupted.signal, emit: said.emit });
     const side = options.eval === true ? 'eval' : 'train';
     if (side === 'eval' && prepared.dataset.eval.length === 0) {
