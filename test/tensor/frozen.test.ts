@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import * as tf from '@tensorflow/tfjs';
-import { freezePortable, type WeightSource } from '../../core/index.ts';
+import { freezePortable, type FrozenWeight, type WeightSource } from '../../core/index.ts';
 import { testEngine } from '../support/engine.ts';
 
 beforeAll(async () => {
@@ -45,7 +45,10 @@ describe('freezing', () => {
 
   it('outlives a tidy, and disposes all that it made', () => {
     const before = tf.memory().numTensors;
-    const frozen = tf.tidy(() => freezePortable(source('F32', Float32Array.from([1, 2]), [1, 2]), 'f32'));
+    let frozen!: FrozenWeight;
+    tf.tidy(() => {
+      frozen = freezePortable(source('F32', Float32Array.from([1, 2]), [1, 2]), 'f32');
+    });
     expect(frozen.bytes).toBe(8);
     frozen.dispose();
     frozen.dispose();
