@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -81,6 +81,20 @@ describe('graft preview', () => {
       expect(tokens[0]).toEqual({ id: 2, text: '<|im_start|>', trained: false });
     }
     expect(held.err).toMatch(/info Using 2 tokenised examples from the cache /);
+  });
+
+  it('ends quietly when its reader goes away', async () => {
+    const answers = Array.from({ length: 2000 }, (_, index) => JSON.stringify({ prompt: `${index}`, completion: 'a long answer that fills the pipe' })).join('\n');
+    const dir = folder('use: instruct, data: data.jsonl', undefined, { 'data.jsonl': answers });
+    const { code, err } = await new Promise<{ code: number; err: string }>((resolve) => {
+      const child = spawn(process.execPath, [graft, 'preview', join(dir, 'config.yaml'), '-n', '2000'], { env: { ...process.env, GRAFT_CACHE: join(dir, 'cache') }, stdio: ['ignore', 'pipe', 'pipe'] });
+      let said = '';
+      child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
+      child.stdout.once('data', () => child.stdout.destroy());
+      child.on('close', (exit) => resolve({ code: exit ?? -1, err: said }));
+    });
+    expect(err).toBe('');
+    expect(code).toBe(0);
   });
 
   it('points at the option that is wrong, and exits with 2', async () => {

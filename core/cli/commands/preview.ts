@@ -44,6 +44,10 @@ async function preview(file: string, options: PreviewOptions): Promise<void> {
       throw new GraftError('NO_EVAL', `${file} holds no examples out for evaluation.`, { hint: 'Set eval_split or eval_data on a preprocess entry.' });
     }
     said.end();
+    // A reader that went away (`graft preview | head`) has seen enough.
+    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+    });
     const shown = previewOf(config, prepared, side, options.number);
     process.stdout.write(options.json === true ? `${JSON.stringify(shown)}\n` : previewText(shown, pc.createColors(options.color && pc.isColorSupported && (process.stdout.isTTY || 'FORCE_COLOR' in process.env))));
   } catch (error) {
