@@ -1,18 +1,45 @@
 import type { CausalLM, Trainable } from 'graft';
-import type { Passes } from './plan.ts';
 
 const FLOAT = 4;
+const MIB = 2 ** 20;
+/** Logits that a portable cross-entropy holds at once, in elements. */
+const LOGITS_CHUNK = 2 ** 21;
+/** Compiled code and scratch space that the first step brings, measured on small models. */
+const SCRATCH = 12 * MIB;
+/** JavaScript's collector lets about so much pile up in arrays that nothing uses. */
+const UNCOLLECTED = 192 * MIB;
 
-export function estimateMemory(model: CausalLM, trainables: readonly Trainable[], passes: Passes): Record<string, number> {
-  const { hidden_size, intermediate_size, num_hidden_layers, num_key_value_heads, head_dim, num_attention_heads } = model.config;
-  void [num_attention_heads];
-  const size = trainables.reduce((sum, { variable }) => sum + variable.size, 0);
-  const perToken = 9 * hidden_size + 3 * num_key_value_heads * head_dim + 3 * intermediate_size;
-  const held = model.engine.memory();
+/**
+ * Bytes that a training holds at its highest, by what they are for. With P trained numbers and passes of T tokens:
+ *
+ *     process         what is resident now, apart from tensors: Node, plugins, data (measured, not estimated)
+ *     frozen weights  as the engine holds them now
+ *     trainables      4 P
+ *     gradients       4 P, and 4 P more while a step's passes are added up
+ *     AdamW moments   8 P
+ *     copies          trainables and gradients read back for the optimizer and a checkpoint: 16 P, of which more than 4 P is
+ *                     collected in time where it is much
+ *     activations     4 T layers (9 hidden + 3 keys + 3 intermediate): what a decoder layer keeps for its backward (two norms,
+ *                     queries before and after their rotation, attention, its projection, both sums, the MLP's output; keys
+ *                     before and after, values; gate, up and their product). Attention's scores are computed again, not kept.
+ *     logits          three arrays of one chunk of rows by the vocabulary
+ *
+ * @param tokens T, of the largest pass
+ * @param accumulates whether a step may have several passes
+ */
+export function estimateMemory({ config, engine }: Pick<CausalLM, 'config' | 'engine'>, trainables: readonly Trainable[], tokens: number, accumulates: boolean): Record<string, number> {
+  const { frozenBytes, tensorBytes } = engine.memory();
+  const trained = FLOAT * trainables.reduce((sum, { variable }) => sum + variable.size, 0);
+  const keptPerLayer = 9 * config.hidden_size + 3 * config.num_key_value_heads * config.head_dim + 3 * config.intermediate_size;
+  const rows = Math.min(tokens, Math.max(1, Math.floor(LOGITS_CHUNK / config.vocab_size)));
   return {
-    process: process.memoryUsage().rss - held.frozenBytes - held.tensorBytes,
-    'frozen weights': held.frozenBytes,
-    activations: FLOAT * passes.train.tokens * num_hidden_layers * perToken,
-    trainables: FLOAT * size * 5,
+    process: Math.max(0, process.memoryUsage.rss() - frozenBytes - tensorBytes) + SCRATCH,
+    'frozen weights': frozenBytes,
+    trainables: trained,
+    gradients: trained * (accumulates ? 2 : 1),
+    'AdamW moments': 2 * trained,
+    copies: Math.min(4 * trained, trained + UNCOLLECTED),
+    activations: FLOAT * tokens * config.num_hidden_layers * keptPerLayer,
+    logits: 3 * FLOAT * rows * config.vocab_size,
   };
 }

@@ -1,4 +1,4 @@
-import { trainedTokens, type Packed, type TrainCall, type TrainPlan } from 'graft';
+import { trainedTokens, type TrainCall, type TrainPlan } from 'graft';
 import { Batches, microBatches } from './batches.ts';
 import { evalSequencesOf, sequencesOf, trainablesOf } from './inputs.ts';
 import { estimateMemory } from './memory.ts';
@@ -12,9 +12,12 @@ export function plan(call: Pick<TrainCall<SftOptions>, 'config' | 'dataset' | 'g
   const settings = settingsOf(call.config);
   const trainables = trainablesOf(call);
   const sequences = sequencesOf(call);
+  // Refused here as well as when training begins.
+  evalSequencesOf(call);
   const batches = new Batches(sequences, settings, call.seed);
-  const passes = largestPasses(batches, evalSequencesOf(call), settings.micro_batch_tokens);
-  const memory = estimateMemory(call.model, trainables, passes);
+  const passes = passesOfFirstEpoch(batches, settings.micro_batch_tokens);
+  const maxMicroBatchTokens = passes.flat().reduce((most, tokens) => Math.max(most, tokens), 0);
+  const memory = estimateMemory(call.model, trainables, maxMicroBatchTokens, passes.some((step) => step.length > 1));
   const trainableParameters = trainables.reduce((sum, { variable }) => sum + variable.size, 0);
   const tokens = sequences.reduce((sum, { inputIds }) => sum + inputIds.length, 0);
   return {
@@ -24,7 +27,7 @@ export function plan(call: Pick<TrainCall<SftOptions>, 'config' | 'dataset' | 'g
     trainedTokensPerEpoch: sequences.reduce((sum, sequence) => sum + trainedTokens(sequence), 0),
     epochs: batches.epochs,
     totalSteps: batches.totalSteps,
-    maxMicroBatchTokens: passes.train.tokens,
+    maxMicroBatchTokens,
     peakMemoryBytes: Object.values(memory).reduce((sum, bytes) => sum + bytes, 0),
     memory,
   };
@@ -37,35 +40,13 @@ function totalParameters({ model, grafts }: Pick<TrainCall<SftOptions>, 'model' 
   return base + trainable - copied;
 }
 
-/** The size of a forward pass, as far as memory depends on it. */
-export interface Pass {
-  readonly tokens: number;
-  /** Query-key pairs of one head, the masked half too: the sum of squared example lengths. */
-  readonly pairs: number;
-}
-
-export interface Passes {
-  readonly train: Pass;
-  readonly eval: Pass;
-}
-
-/** The largest passes of the first epoch and of an evaluation; other epochs differ in their order alone. */
-function largestPasses(batches: Batches, evalSequences: readonly Packed[], maxTokens: number): Passes {
-  const train: Pass[] = [];
+/** Tokens of each pass of each step; other epochs differ in their order alone. */
+function passesOfFirstEpoch(batches: Batches, maxTokens: number): number[][] {
+  const steps: number[][] = [];
   for (let step = 0; step < batches.totalSteps; step++) {
     const { sequences, endsEpoch } = batches.at(step);
-    train.push(...microBatches(sequences, maxTokens).map(sizeOf));
+    steps.push(microBatches(sequences, maxTokens).map(({ inputIds }) => inputIds.length));
     if (endsEpoch) break;
   }
-  return { train: largest(train), eval: largest(microBatches(evalSequences, maxTokens).map(sizeOf)) };
-}
-
-function sizeOf({ inputIds, offsets }: Packed): Pass {
-  let pairs = 0;
-  for (let i = 0; i + 1 < offsets.length; i++) pairs += (offsets[i + 1]! - offsets[i]!) ** 2;
-  return { tokens: inputIds.length, pairs };
-}
-
-function largest(passes: readonly Pass[]): Pass {
-  return { tokens: Math.max(0, ...passes.map(({ tokens }) => tokens)), pairs: Math.max(0, ...passes.map(({ pairs }) => pairs)) };
+  return steps;
 }

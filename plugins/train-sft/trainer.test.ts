@@ -188,6 +188,16 @@ describe('training', () => {
     expect(planned.tokensPerEpoch * 2).toBe(steps.reduce((sum, { tokens }) => sum + tokens, 0));
     expect(planned.trainedTokensPerEpoch * 2).toBe(steps.reduce((sum, { trainedTokens }) => sum + trainedTokens, 0));
     expect(planned.maxMicroBatchTokens).toBeLessThanOrEqual(30);
+    const trained = 4 * planned.trainableParameters;
+    expect(planned.memory).toMatchObject({
+      trainables: trained,
+      gradients: 2 * trained,
+      'AdamW moments': 2 * trained,
+      copies: 4 * trained,
+      activations: 4 * planned.maxMicroBatchTokens * 2 * (9 * 32 + 3 * 16 + 3 * 48),
+      logits: 3 * 4 * planned.maxMicroBatchTokens * 64,
+      'frozen weights': model.engine.memory().frozenBytes,
+    });
     expect(planned.peakMemoryBytes).toBe(Object.values(planned.memory).reduce((sum, bytes) => sum + bytes, 0));
   });
 });

@@ -21,6 +21,8 @@ describe('graft run', { timeout: 120_000 }, () => {
     expect(stdout).toMatch(/^tiny on portable \(.*\)\n.*\n {2}runs\/tiny-.*\ndone load llama/);
     expect(stdout).toMatch(/^trains {2}1,536 of [\d,]+ parameters/m);
     expect(stdout).toMatch(/^step 16\/16 {2}epoch 2\.00 {2}loss \d\.\d{4} {2}lr \d\.\d\de-4 {2}[\d,]+ tokens\/s$/m);
+    const [measured, estimated] = /^memory {4}(\d+) MiB at its highest, (\d+) MiB estimated$/m.exec(stdout)!.slice(1).map(Number) as [number, number];
+    expect(Math.abs(estimated / measured - 1)).toBeLessThan(0.25);
     expect(stdout.split('\n').slice(-4)).toEqual([
       expect.stringMatching(/^succeeded 16 steps, training loss \d\.\d{4}, evaluation loss \d\.\d{4} -> \d\.\d{4}, [\d,]+ tokens\/s$/),
       expect.stringMatching(/^memory {4}\d+ MiB at its highest, \d+ MiB estimated$/),
