@@ -1,7 +1,27 @@
 /** What the rooms above the kernel use of it. */
 import type { TSchema } from 'typebox';
-import type { Disposer, GenerationInfo, PluginManifest } from './plugin.ts';
+import type { Disposer, GenerationInfo, Logger, PluginManifest } from './plugin.ts';
 import type { Stage, StageHooks } from './stage.ts';
+
+/** What a kernel is made with. */
+export interface KernelOptions {
+  /** Folders whose subfolders are plugins, or that are plugins themselves; of two plugins of one id the earlier is taken. */
+  readonly dirs: readonly string[];
+  /** node_modules folders whose packages may be plugins; read at the start and on `refresh()`, not watched. */
+  readonly packagesFrom?: readonly string[];
+  /** Packages that plugins share with the host, one instance each: `graft`, `typebox`, `@tensorflow/tfjs`. */
+  readonly hostModules: Readonly<Record<string, unknown>>;
+  readonly apiVersion: string;
+  readonly log: Logger;
+  /** Swap plugins when their files change. Default: only on `refresh()`. */
+  readonly watch?: boolean;
+  /** How long a replaced generation waits for its leases. Default 30 s. */
+  readonly drainMs?: number;
+  /** How long one disposer may take. Default 5 s. */
+  readonly disposeMs?: number;
+  /** How long a setup may take. Default 10 s. */
+  readonly setupMs?: number;
+}
 
 /** One use of one generation. While it is held, that generation is not disposed (up to the drain deadline). */
 export interface Lease<T> {

@@ -89,7 +89,7 @@ function ownFiles(folder: PluginFolder, fileToBytes: Map<string, Buffer>): esbui
         if (loader === undefined) return { errors: [{ text: `A plugin cannot import files of the type ${extname(path) || 'without an extension'}.` }] };
         const source = bytes.toString('utf8');
         if (!/^[jt]sx?$/.test(loader) || !DECORATOR.test(source)) return { contents: source, loader };
-        return { contents: await compileDecorators(source, path, loader.startsWith('ts')), loader: 'js' };
+        return { contents: await compileDecorators(source, path, loader.startsWith('ts') ? 'typescript' : 'ecmascript'), loader: 'js' };
       });
     },
   };
@@ -102,32 +102,17 @@ function candidates(path: string): readonly string[] {
 }
 
 /** esbuild knows no decorator metadata, which injection by type lives on; swc does. */
-async function compileDecorators(source: string, file: string, typescript: boolean): Promise<string> {
-  const { code } = await swc.transform(source, {
-    filename: file,
-    configFile: false,
-    swcrc: false,
-    sourceMaps: 'inline',
-    module: { type: 'es6' },
-    jsc: {
-      target: 'es2022',
-      keepClassNames: true,
-      parser: typescript ? { syntax: 'typescript', decorators: true } : { syntax: 'ecmascript', decorators: true },
-      transform: { legacyDecorator: true, decoratorMetadata: true },
-    },
-  });
-  return code;
+async function compileDecorators(source: string, filename: string, syntax: 'typescript' | 'ecmascript'): Promise<string> {
+  const transform = { legacyDecorator: true, decoratorMetadata: true };
+  const jsc = { target: 'es2022', keepClassNames: true, parser: { syntax, decorators: true }, transform } as const;
+  return (await swc.transform(source, { filename, configFile: false, swcrc: false, sourceMaps: 'inline', module: { type: 'es6' }, jsc })).code;
 }
 
 function mistakes(error: unknown, dir: string): string {
-  const { errors } = error as Partial<esbuild.BuildFailure>;
-  if (errors === undefined || errors.length === 0) return reasonOf(error);
-  return errors
-    .map(({ text, location }) => {
-      const place = location === null ? '' : `${resolve(dir, location.file)}:${location.line}:${location.column + 1}: `;
-      const hint = text.startsWith('Top-level await') ? 'A plugin may not await at its top level; do it in setup, which may be asynchronous.' : text;
-      return place + hint;
-    })
-    .join('; ');
+  const { errors = [] } = error as Partial<esbuild.BuildFailure>;
+  const sentences = errors.map(({ text, location }) => {
+    const place = location === null ? '' : `${resolve(dir, location.file)}:${location.line}:${location.column + 1}: `;
+    return place + (text.startsWith('Top-level await') ? 'A plugin may not await at its top level; do it in setup, which may be asynchronous.' : text);
+  });
+  return sentences.length > 0 ? sentences.join('; ') : reasonOf(error);
 }
-

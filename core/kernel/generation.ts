@@ -1,5 +1,5 @@
 import type { TSchema } from 'typebox';
-import type { GenerationInfo, GenerationReport, Lease, Logger, SetupContext } from '../contracts/index.ts';
+import type { GenerationInfo, GenerationReport, KernelOptions, Lease } from '../contracts/index.ts';
 import type { Build } from './builder.ts';
 import { createContainer } from './container.ts';
 import { GraftError, reasonOf } from './errors.ts';
@@ -10,34 +10,25 @@ import { createScope, type OwnedScope } from './scope.ts';
 import { placeOf } from './stack.ts';
 
 /** What every generation of a kernel is prepared with. */
-export interface Environment {
-  readonly hostModules: Readonly<Record<string, unknown>>;
-  readonly log: Logger;
-  /** How long a setup may take. */
-  readonly setupMs: number;
-  /** How long one disposer may take. */
-  readonly disposeMs: number;
-}
+export type Environment = Required<Pick<KernelOptions, 'hostModules' | 'log' | 'setupMs' | 'disposeMs'>>;
 
-/** What one generation is made of. */
+/** What one generation is made of: its number is 1 for the slot's first, and its schema must accept the configs, which are in use. */
 export interface Ingredients {
   readonly build: Build;
-  /** 1 for the slot's first. */
   readonly number: number;
-  /** The generation behind each token that its manifest consumes. */
   readonly tokenToProvider: ReadonlyMap<string, Generation>;
-  /** Configs in use, which its schema must accept. */
   readonly configs: readonly unknown[];
 }
+
+/** Who holds a generation: a call up to the drain deadline, a pinned lease however long, a dependent until it is disposed itself. */
+export type Holder = 'call' | 'pinned' | 'dependent';
 
 /** One content of one plugin, evaluated once and set up: what its slot serves, or once served and waits to be rid of. */
 export class Generation {
   /** Set when it starts to serve. */
   activatedAt = new Date(0);
-  #leases = 0;
-  #pinned = 0;
-  /** Whose release disposal waits for. */
-  #waitsFor: 'all' | 'pinned' | 'none' = 'all';
+  readonly #leases = new Set<{ readonly holder: Holder }>();
+  #waitsFor: readonly Holder[] = ['call', 'pinned', 'dependent'];
   #onRelease = (): void => {};
   readonly #aborter = new AbortController();
 
@@ -60,15 +51,17 @@ export class Generation {
     const log = environment.log.child({ plugin: build.id });
     const scope = createScope(`${build.id} generation ${number}`, log, environment.disposeMs);
     try {
-      for (const [name, provider] of tokenToProvider) scope.own(`${name} generation ${provider.info.number}`, provider.acquire(true).release);
+      for (const [name, provider] of tokenToProvider) scope.own(`${name} generation ${provider.info.number}`, provider.acquire('dependent').release);
       const { container, tsyringe, dispose } = createContainer();
       scope.own('injection container', dispose);
       const began = performance.now();
-      const definition = checkDefinition(build.id, named(build, 'PLUGIN_EVALUATE', 'failed when its code was run', () => evaluate(build, environment.hostModules, tsyringe)), build.manifest);
+      const exported = await blame(build, 'PLUGIN_EVALUATE', 'failed when its code was run', () => evaluate(build, environment.hostModules, tsyringe));
+      const definition = checkDefinition(build.id, exported, build.manifest);
       checkConfigs(build.id, definition.config, configs);
       const evaluated = performance.now();
       const needs = Object.fromEntries(Object.entries(definition.needs).map(([key, { name }]) => [key, tokenToProvider.get(name)!.value]));
-      const value = await setUp(build, () => definition.setup({ needs, scope, log, container, generation: info } satisfies SetupContext), environment.setupMs);
+      const setup = blame(build, 'PLUGIN_SETUP', 'failed in its setup', () => definition.setup({ needs, scope, log, container, generation: info }));
+      const value = await within(environment.setupMs, build.id, setup);
       checkHooks(build.id, value, build.manifest);
       return new Generation(build, info, definition.config, value, scope, { evaluateMs: evaluated - began, setupMs: performance.now() - evaluated });
     } catch (error) {
@@ -77,31 +70,24 @@ export class Generation {
     }
   }
 
-  /** @param pinned a pinned lease is waited for however long, any other one up to the drain deadline */
-  acquire(pinned: boolean): Lease<unknown> {
-    this.#leases++;
-    if (pinned) this.#pinned++;
-    let held = true;
+  acquire(holder: Holder): Lease<unknown> {
+    const lease = { holder };
+    this.#leases.add(lease);
     const release = (): void => {
-      if (!held) return;
-      held = false;
-      this.#leases--;
-      if (pinned) this.#pinned--;
-      this.#onRelease();
+      if (this.#leases.delete(lease)) this.#onRelease();
     };
     return { value: this.value, schema: this.schema, generation: this.info, signal: this.#aborter.signal, release };
   }
 
   /**
-   * Waits for the leases, or for the deadline and the pinned ones; then fires the signal and disposes.
+   * Waits for every lease, after the deadline only for pinned ones and dependents; then fires the signal and disposes.
    * @returns a sentence for each disposer that failed or was too slow
    */
   async retire(drainMs: number): Promise<readonly string[]> {
-    const deadline = Number.isFinite(drainMs) ? setTimeout(() => this.#waitOnlyFor('pinned'), drainMs) : undefined;
-    deadline?.unref();
+    const deadline = Number.isFinite(drainMs) ? setTimeout(() => this.#waitOnlyFor('pinned', 'dependent'), drainMs).unref() : undefined;
     await new Promise<void>((resolve) => {
       this.#onRelease = () => {
-        if (this.#waitsFor === 'none' || (this.#waitsFor === 'pinned' ? this.#pinned : this.#leases) === 0) resolve();
+        if (![...this.#leases].some(({ holder }) => this.#waitsFor.includes(holder))) resolve();
       };
       this.#onRelease();
     });
@@ -111,46 +97,36 @@ export class Generation {
     return this.scope.failures;
   }
 
-  /** The host is going: nothing is waited for any more. */
+  /** The host is going: calls are not waited for any more. */
   expire(): void {
-    this.#waitOnlyFor('none');
+    this.#waitOnlyFor('dependent');
   }
 
   report(): GenerationReport {
     const { info, activatedAt, times, build, scope } = this;
-    return { ...info, ...times, buildMs: build.ms, leases: this.#leases, holds: scope.holds, activatedAt };
+    return { ...info, ...times, buildMs: build.ms, leases: this.#leases.size, holds: scope.holds, activatedAt };
   }
 
-  #waitOnlyFor(whom: 'pinned' | 'none'): void {
-    this.#waitsFor = whom;
+  #waitOnlyFor(...holders: readonly Holder[]): void {
+    this.#waitsFor = holders;
     this.#onRelease();
   }
 }
 
-/** A plugin's own mistake, told with the plugin's name and the line of its source. */
-function blamed(build: Build, code: string, what: string, error: unknown): GraftError {
-  const place = placeOf(error, build);
-  return new GraftError(code, `${build.id} ${what}: ${reasonOf(error)}${place === undefined ? '' : ` (${place})`}`, { cause: error });
-}
-
-function named<T>(build: Build, code: string, what: string, act: () => T): T {
+/** A plugin's own mistake is told with the plugin's name and the line of its source. */
+async function blame<T>(build: Build, code: string, what: string, act: () => T | Promise<T>): Promise<T> {
   try {
-    return act();
+    return await act();
   } catch (error) {
-    throw blamed(build, code, what, error);
+    const place = placeOf(error, build);
+    throw new GraftError(code, `${build.id} ${what}: ${reasonOf(error)}${place === undefined ? '' : ` (${place})`}`, { cause: error });
   }
 }
 
-async function setUp(build: Build, setup: () => unknown, setupMs: number): Promise<unknown> {
+async function within<T>(ms: number, id: string, setup: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new GraftError('PLUGIN_SETUP_TIMEOUT', `${build.id}: its setup did not finish within ${setupMs} ms.`)), setupMs);
+    timer = setTimeout(() => reject(new GraftError('PLUGIN_SETUP_TIMEOUT', `${id}: its setup did not finish within ${ms} ms.`)), ms);
   });
-  try {
-    return await Promise.race([Promise.resolve().then(setup), late]);
-  } catch (error) {
-    throw GraftError.is(error) && error.code === 'PLUGIN_SETUP_TIMEOUT' ? error : blamed(build, 'PLUGIN_SETUP', 'failed in its setup', error);
-  } finally {
-    clearTimeout(timer);
-  }
+  return Promise.race([setup, late]).finally(() => clearTimeout(timer));
 }

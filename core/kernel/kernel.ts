@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { distance } from 'fastest-levenshtein';
 import type { TSchema } from 'typebox';
-import type { Disposer, Kernel, KernelEvent, KernelReport, Lease, LeaseOptions, Logger, Rejection, Stage, StageHooks } from '../contracts/index.ts';
+import type { Disposer, Kernel, KernelEvent, KernelOptions, KernelReport, Lease, LeaseOptions, Rejection, Stage, StageHooks } from '../contracts/index.ts';
 import { buildPlugin, type Build } from './builder.ts';
 import { discover, foldersIn, packagesIn } from './discovery.ts';
 import { GraftError, reasonOf } from './errors.ts';
@@ -14,25 +14,6 @@ import { Slot } from './slot.ts';
 import { activate, type SwapHost } from './swap.ts';
 import { watchFolders, type Watcher } from './watcher.ts';
 
-export interface KernelOptions {
-  /** Folders whose subfolders are plugins, or that are plugins themselves; of two plugins of one id the earlier is taken. */
-  readonly dirs: readonly string[];
-  /** node_modules folders whose packages may be plugins. */
-  readonly packagesFrom?: readonly string[];
-  /** Packages that plugins share with the host, one instance each: `graft`, `typebox`, `@tensorflow/tfjs`. */
-  readonly hostModules: Readonly<Record<string, unknown>>;
-  readonly apiVersion: string;
-  readonly log: Logger;
-  /** Swap plugins when their files change. Default: only on `refresh()`. */
-  readonly watch?: boolean;
-  /** How long a replaced generation waits for its leases. Default 30 s. */
-  readonly drainMs?: number;
-  /** How long one disposer may take. Default 5 s. */
-  readonly disposeMs?: number;
-  /** How long a setup may take. Default 10 s. */
-  readonly setupMs?: number;
-}
-
 /** Finds, builds and sets up every plugin of the folders; one that fails is reported and does not keep the others from working. */
 export async function createKernel(options: KernelOptions): Promise<Kernel> {
   const kernel = new Microkernel(options);
@@ -42,7 +23,6 @@ export async function createKernel(options: KernelOptions): Promise<Kernel> {
 
 class Microkernel implements Kernel, SwapHost {
   readonly idToSlot = new Map<string, Slot>();
-  readonly #options: KernelOptions;
   readonly #idToConfigs = new Map<string, Set<{ readonly config: unknown }>>();
   readonly #listeners = new Set<(event: KernelEvent) => void>();
   readonly #retirements = new Set<Promise<void>>();
@@ -53,13 +33,11 @@ class Microkernel implements Kernel, SwapHost {
   #watcher: Watcher | undefined;
   #disposal: Promise<void> | undefined;
 
-  constructor(options: KernelOptions) {
-    this.#options = options;
-  }
+  constructor(private readonly options: KernelOptions) {}
 
   async start(): Promise<void> {
     // Watching begins before reading, so that no edit falls between the two.
-    if (this.#options.watch === true) this.#watcher = await watchFolders(this.#options.dirs, (since) => void this.#take(() => this.#refresh(since)));
+    if (this.options.watch === true) this.#watcher = await watchFolders(this.options.dirs, (since) => void this.#take(() => this.#refresh(since)));
     await this.refresh();
   }
 
@@ -71,7 +49,7 @@ class Microkernel implements Kernel, SwapHost {
     const slot = this.idToSlot.get(token);
     if (slot === undefined) throw unknownPlugin(token, [...this.idToSlot.keys()]);
     if (slot.current === undefined) throw new GraftError('PLUGIN_UNAVAILABLE', `The plugin ${token} cannot be used: ${slot.reason}`, { hint: '`graft plugins explain` says more.' });
-    return slot.current.acquire(pinned) as Lease<T>;
+    return slot.current.acquire(pinned ? 'pinned' : 'call') as Lease<T>;
   }
 
   names(stageOrPrefix: string): readonly string[] {
@@ -95,7 +73,7 @@ class Microkernel implements Kernel, SwapHost {
   explain(): KernelReport {
     const slots = [...this.idToSlot.values(), ...this.#gone];
     const dependents = (id: string): readonly string[] => slots.filter((slot) => !slot.removed && slot.manifest.consumes.includes(id)).map((slot) => slot.id);
-    return { apiVersion: this.#options.apiVersion, slots: slots.sort((a, b) => a.id.localeCompare(b.id)).map((slot) => slot.report(dependents(slot.id))), rejected: this.#rejected };
+    return { apiVersion: this.options.apiVersion, slots: slots.sort((a, b) => a.id.localeCompare(b.id)).map((slot) => slot.report(dependents(slot.id))), rejected: this.#rejected };
   }
 
   on(listener: (event: KernelEvent) => void): Disposer {
@@ -105,7 +83,7 @@ class Microkernel implements Kernel, SwapHost {
 
   refresh(): Promise<void> {
     return this.#take(async () => {
-      this.#packages = (await Promise.all((this.#options.packagesFrom ?? []).map(packagesIn))).flat();
+      this.#packages = (await Promise.all((this.options.packagesFrom ?? []).map(packagesIn))).flat();
       await this.#refresh(performance.now());
     });
   }
@@ -121,17 +99,17 @@ class Microkernel implements Kernel, SwapHost {
   }
 
   prepare(slot: Slot, build: Build, tokenToProvider: ReadonlyMap<string, Generation>): Promise<Generation> {
-    const { hostModules, log, setupMs = 10_000, disposeMs = DISPOSE_MS } = this.#options;
+    const { hostModules, log, setupMs = 10_000, disposeMs = DISPOSE_MS } = this.options;
     const configs = [...(this.#idToConfigs.get(slot.id) ?? [])].map(({ config }) => config);
     return Generation.prepare({ build, number: slot.generations + 1, tokenToProvider, configs }, { hostModules, log, setupMs, disposeMs });
   }
 
   fail(slot: Slot, error: unknown): void {
-    const failure = { code: GraftError.is(error) ? error.code : 'PLUGIN_FAILED', reason: reasonOf(error) };
+    const failure = { code: GraftError.is(error) ? error.code : 'PLUGIN_FAILED', reason: GraftError.is(error) ? error.message : `${slot.id}: ${reasonOf(error)}` };
     const serving = slot.current === undefined ? '' : ` Generation ${slot.current.info.number} goes on serving.`;
     slot.failure = failure;
     slot.failures++;
-    this.#options.log.error(`${failure.reason}${serving}`, { plugin: slot.id, code: failure.code });
+    this.options.log.error(`${failure.reason}${serving}`, { plugin: slot.id, code: failure.code });
     this.#emit({ type: 'swap-failed', plugin: slot.id, ...failure });
   }
 
@@ -153,7 +131,7 @@ class Microkernel implements Kernel, SwapHost {
   #retire(slot: Slot, generation: Generation): void {
     slot.draining.add(generation);
     const began = performance.now();
-    const retirement = generation.retire(this.#options.drainMs ?? 30_000).then((failures) => {
+    const retirement = generation.retire(this.options.drainMs ?? 30_000).then((failures) => {
       slot.draining.delete(generation);
       if (slot.draining.size === 0) this.#gone.delete(slot);
       this.#retirements.delete(retirement);
@@ -174,13 +152,14 @@ class Microkernel implements Kernel, SwapHost {
   /** One change of the plugins at a time. */
   #take(act: () => Promise<void>): Promise<void> {
     const turn = this.#turn.then(act);
-    this.#turn = turn.catch((error: unknown) => this.#options.log.error(`The plugin folders could not be read: ${reasonOf(error)}`));
+    this.#turn = turn.catch((error: unknown) => this.options.log.error(`The plugin folders could not be read: ${reasonOf(error)}`));
     return turn;
   }
 
   async #refresh(since: number): Promise<void> {
-    const own = (await Promise.all(this.#options.dirs.map(foldersIn))).flat();
-    const { idToFolder, rejected } = await discover([...new Set([...own, ...this.#packages])], this.#options.apiVersion);
+    if (this.#disposal !== undefined) return;
+    const own = await Promise.all(this.options.dirs.map(foldersIn));
+    const { idToFolder, rejected } = await discover([...own.flat(), ...this.#packages], this.options.apiVersion);
     const removed = this.#reconcile(idToFolder, rejected);
     const builds = await Promise.all([...idToFolder.values()].map((folder) => this.#build(this.idToSlot.get(folder.id)!, folder, since)));
     await activate(new Map(builds.filter((build) => build !== undefined).map((build) => [build.id, build])), removed, this);
@@ -193,7 +172,7 @@ class Microkernel implements Kernel, SwapHost {
     for (const rejection of rejected.filter(({ dir, reason }) => !known.has(`${dir}\0${reason}`))) {
       const slot = [...this.idToSlot.values()].find(({ folder }) => folder.dir === rejection.dir);
       if (slot !== undefined && keepsServing(slot, rejection)) this.fail(slot, new GraftError(rejection.code, rejection.reason));
-      else this.#options.log[rejection.code === 'MANIFEST_MISSING' ? 'debug' : 'warn'](`${rejection.reason} It is skipped.`);
+      else this.options.log[rejection.code === 'MANIFEST_MISSING' ? 'debug' : 'warn'](`${rejection.reason} It is skipped.`);
       this.#emit({ type: 'rejected', rejection });
     }
     const gone = [...this.idToSlot.values()].filter((slot) => !idToFolder.has(slot.id) && !rejected.some((rejection) => keepsServing(slot, rejection)));
@@ -207,23 +186,23 @@ class Microkernel implements Kernel, SwapHost {
   }
 
   /** Builds a slot whose files were touched; returns what has to be set up. */
-  async #build(slot: Slot, folder: PluginFolder, since: number): Promise<Build | undefined> {
-    const moved = slot.folder.dir !== folder.dir;
+  async #build(slot: Slot, folder: PluginFolder, since: number, looks = 5): Promise<Build | undefined> {
     const signature = await signatureOf(folder.dir);
     slot.folder = folder;
-    if (!moved && slot.signature === signature) return undefined;
+    if (slot.signature === signature) return undefined;
     slot.signature = signature;
     slot.editedAt = since;
     const built = await buildPlugin(folder).catch((error: unknown) => ({ error }));
     // Written to while it was read, as by a checkout: what was built may be half of each.
-    if ((await signatureOf(folder.dir)) !== signature && existsSync(folder.entry)) return this.#build(slot, folder, since);
+    if (looks > 1 && existsSync(folder.entry) && (await signatureOf(folder.dir)) !== signature) return this.#build(slot, folder, since, looks - 1);
     if ('error' in built) {
       this.fail(slot, built.error);
       return undefined;
     }
     slot.latest = built;
-    if (!moved && built.hash === slot.current?.build.hash) slot.failure = undefined;
-    else if (slot.current === undefined || folder.manifest.swap === 'live') return built;
+    const serving = slot.current?.build;
+    if (built.hash === serving?.hash && built.dir === serving.dir) slot.failure = undefined;
+    else if (serving === undefined || folder.manifest.swap === 'live') return built;
     else this.fail(slot, new GraftError('RESTART_REQUIRED', `${slot.id} was edited; it is swapped only when the host starts.`));
     return undefined;
   }
@@ -234,7 +213,7 @@ class Microkernel implements Kernel, SwapHost {
         listener(event);
       } catch (error) {
         this.#listeners.delete(listener);
-        this.#options.log.error(`A subscriber to the kernel's events failed and was dropped: ${reasonOf(error)}`);
+        this.options.log.error(`A subscriber to the kernel's events failed and was dropped: ${reasonOf(error)}`);
       }
     }
   }

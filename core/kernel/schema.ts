@@ -1,7 +1,7 @@
 import { Ajv2019 } from 'ajv/dist/2019.js';
 import addFormats from 'ajv-formats';
 import type { TSchema } from 'typebox';
-import { GraftError, reasonOf } from './errors.ts';
+import { GraftError } from './errors.ts';
 
 /** One instance for the meta-schema; schemas of plugins are compiled each in an instance of its own, which goes with them. */
 const metaAjv = newAjv();
@@ -21,26 +21,13 @@ export function checkConfigs(id: string, schema: TSchema, configs: readonly unkn
   if (!metaAjv.validateSchema(schema)) {
     throw new GraftError('PLUGIN_SCHEMA_INVALID', `${id}: its config schema is not a valid JSON schema: ${metaAjv.errorsText(metaAjv.errors, { dataVar: 'schema' })}.`);
   }
-  if (configs.length === 0) return;
   const ajv = newAjv();
-  const check = compile(ajv, id, schema);
+  const fits = configs.length === 0 ? undefined : ajv.compile(schema);
   for (const config of configs) {
-    if (!check(structuredClone(config))) refuse(id, ajv.errorsText(check.errors, { dataVar: 'config' }));
     const unknown = unknownOption(schema, config);
-    if (unknown !== undefined) refuse(id, `config has an option ${unknown}, which the schema no longer knows`);
+    const why = fits!(structuredClone(config)) ? unknown && `config has an option ${unknown}, which the schema no longer knows` : ajv.errorsText(fits!.errors, { dataVar: 'config' });
+    if (why !== undefined) throw new GraftError('PLUGIN_CONFIG_REFUSED', `${id}: a config that is in use does not fit its new schema: ${why}.`);
   }
-}
-
-function compile(ajv: Ajv2019, id: string, schema: TSchema): ReturnType<Ajv2019['compile']> {
-  try {
-    return ajv.compile(schema);
-  } catch (error) {
-    throw new GraftError('PLUGIN_SCHEMA_INVALID', `${id}: its config schema is not a valid JSON schema: ${reasonOf(error)}`);
-  }
-}
-
-function refuse(id: string, why: string): never {
-  throw new GraftError('PLUGIN_CONFIG_REFUSED', `${id}: a config that is in use does not fit its new schema: ${why}.`);
 }
 
 /** Options are closed even where the author forgot `additionalProperties: false`, as they are in a config file. */

@@ -3,6 +3,7 @@ import { reasonOf } from './errors.ts';
 
 /** A scope as its owner sees it. */
 export interface OwnedScope extends Scope {
+  child(label: string): OwnedScope;
   /** Labels of what it holds open, in the order acquired; those of a child follow its own. */
   readonly holds: readonly string[];
   /** What went wrong in disposal so far, one sentence each. */
@@ -21,96 +22,56 @@ interface Held {
 }
 
 /**
- * @param label who owns it, for messages: `inject:lora generation 3`
+ * @param owner for messages: `inject:lora generation 3`
  * @param disposeMs how long one disposer may take
  */
-export function createScope(label: string, log: Logger, disposeMs: number = DISPOSE_MS): OwnedScope {
-  return new ScopeOfDisposers(label, log, disposeMs);
-}
+export function createScope(owner: string, log: Logger, disposeMs: number = DISPOSE_MS): OwnedScope {
+  const held = new Set<Held>();
+  const failures: string[] = [];
+  const aborter = new AbortController();
+  let disposal: Promise<void> | undefined;
 
-class ScopeOfDisposers implements OwnedScope {
-  readonly failures: string[] = [];
-  readonly #label: string;
-  readonly #log: Logger;
-  readonly #disposeMs: number;
-  readonly #held = new Set<Held>();
-  readonly #aborter = new AbortController();
-  #disposal: Promise<void> | undefined;
-
-  constructor(label: string, log: Logger, disposeMs: number) {
-    this.#label = label;
-    this.#log = log;
-    this.#disposeMs = disposeMs;
-  }
-
-  get signal(): AbortSignal {
-    return this.#aborter.signal;
-  }
-
-  get holds(): readonly string[] {
-    return [...this.#held].flatMap(({ label, child }) => [label, ...(child?.holds ?? []).map((inner) => `${label} > ${inner}`)]);
-  }
-
-  own(label: string, dispose: Disposer): () => Promise<void> {
-    return this.#hold({ label, dispose });
-  }
-
-  use<T>(label: string, value: T, dispose: (value: T) => void | Promise<void>): T {
-    this.#hold({ label, dispose: () => dispose(value) });
-    return value;
-  }
-
-  child(label: string): OwnedScope {
-    const child = new ScopeOfDisposers(`${this.#label} > ${label}`, this.#log, this.#disposeMs);
-    const held: Held = { label, child, dispose: () => child.#release() };
-    const leave = this.#hold(held);
-    child.#leave = leave;
-    return child;
-  }
-
-  dispose(): Promise<void> {
-    return this.#leave === undefined ? this.#release() : this.#leave();
-  }
-
-  /** Set in a child: disposing it takes it off its parent too. */
-  #leave: (() => Promise<void>) | undefined;
-
-  /** What is acquired once disposal has begun, such as by a setup that timed out, is released at once. */
-  #hold(held: Held): () => Promise<void> {
-    this.#held.add(held);
-    const release = async (): Promise<void> => {
-      if (this.#held.delete(held)) await this.#run(held);
-    };
-    if (this.signal.aborted) void release();
-    return release;
-  }
-
-  #release(): Promise<void> {
-    return (this.#disposal ??= (async () => {
-      this.#aborter.abort(new Error(`${this.#label} was disposed.`));
-      for (const held of [...this.#held].reverse()) {
-        if (this.#held.delete(held)) await this.#run(held);
-      }
-    })());
-  }
-
-  async #run({ label, dispose, child }: Held): Promise<void> {
+  async function release(each: Held): Promise<void> {
+    if (!held.delete(each)) return;
     let timer: NodeJS.Timeout | undefined;
     // A child times each of its own disposers; together they may take longer than one.
-    const deadline = child !== undefined ? [] : [new Promise<'late'>((resolve) => (timer = setTimeout(resolve, this.#disposeMs, 'late')))];
-    try {
-      const outcome = await Promise.race([Promise.resolve(dispose()).then(() => 'done' as const), ...deadline]);
-      if (outcome === 'late') this.#fail(`Disposing of ${label} in ${this.#label} took longer than ${this.#disposeMs} ms and was left behind.`);
-    } catch (error) {
-      this.#fail(`Disposing of ${label} in ${this.#label} failed: ${reasonOf(error)}`);
-    } finally {
-      clearTimeout(timer);
-      this.failures.push(...(child?.failures ?? []));
-    }
+    const deadline = each.child === undefined ? [new Promise<string>((late) => (timer = setTimeout(late, disposeMs, `took longer than ${disposeMs} ms and was left behind.`)))] : [];
+    const disposed = (async () => each.dispose())().then(() => undefined, (error: unknown) => `failed: ${reasonOf(error)}`);
+    const failure = await Promise.race([...deadline, disposed]);
+    clearTimeout(timer);
+    failures.push(...(each.child?.failures ?? []));
+    if (failure === undefined) return;
+    failures.push(`Disposing of ${each.label} in ${owner} ${failure}`);
+    log.warn(failures.at(-1)!);
   }
 
-  #fail(message: string): void {
-    this.failures.push(message);
-    this.#log.warn(message);
+  function hold(each: Held): () => Promise<void> {
+    held.add(each);
+    // What is acquired once disposal has begun, such as by a setup that timed out, is released at once.
+    if (aborter.signal.aborted) void release(each);
+    return () => release(each);
   }
+
+  async function releaseAll(): Promise<void> {
+    aborter.abort(new Error(`${owner} was disposed.`));
+    for (const each of [...held].reverse()) await release(each);
+  }
+
+  return {
+    failures,
+    signal: aborter.signal,
+    get holds() {
+      return [...held].flatMap(({ label, child }) => [label, ...(child?.holds ?? []).map((inner) => `${label} > ${inner}`)]);
+    },
+    own: (label, dispose) => hold({ label, dispose }),
+    use: (label, value, dispose) => {
+      hold({ label, dispose: () => dispose(value) });
+      return value;
+    },
+    child: (label) => {
+      const child = createScope(`${owner} > ${label}`, log, disposeMs);
+      return Object.assign(child, { dispose: hold({ label, child, dispose: child.dispose }) });
+    },
+    dispose: () => (disposal ??= releaseAll()),
+  };
 }

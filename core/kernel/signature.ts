@@ -17,10 +17,10 @@ export async function signatureOf(dir: string): Promise<string> {
       .filter(({ name }) => !isIgnored(name))
       .map(async (entry) => {
         const path = join(dir, entry.name);
-        if (entry.isDirectory()) return `${entry.name}/(${await signatureOf(path)})`;
+        if (entry.isDirectory()) return `(${await signatureOf(path)})`;
         const { size, mtimeMs, ino } = await stat(path).catch(() => ({ size: -1, mtimeMs: 0, ino: 0 }));
         return `${entry.name}:${size}:${mtimeMs}:${ino}`;
       }),
   );
-  return parts.sort().join(',');
+  return `${dir}:${parts.sort().join(',')}`;
 }

@@ -5,8 +5,6 @@ import type { PluginFolder } from './manifest.ts';
 
 /** A plugin's place in the kernel: its current generation and those that drain. */
 export class Slot {
-  readonly id: string;
-  folder: PluginFolder;
   /** Of the folder's files when they were last built; a different one means an edit. */
   signature: string | undefined;
   /** The newest content that builds, whether it serves or not. */
@@ -23,9 +21,10 @@ export class Slot {
   generations = 0;
   failures = 0;
 
-  constructor(folder: PluginFolder) {
-    this.id = folder.id;
-    this.folder = folder;
+  constructor(public folder: PluginFolder) {}
+
+  get id(): string {
+    return this.folder.id;
   }
 
   /** That of what serves, else of what is on disk. */
@@ -45,19 +44,8 @@ export class Slot {
   }
 
   report(dependents: readonly string[]): SlotReport {
-    const { id, manifest, state, reason, current, failures } = this;
-    return {
-      id,
-      manifest,
-      dir: this.folder.dir,
-      state,
-      reason,
-      consumes: manifest.consumes,
-      dependents,
-      current: current?.report(),
-      draining: [...this.draining].map((generation) => generation.report()),
-      swaps: Math.max(0, this.generations - 1),
-      failures,
-    };
+    const { id, folder, manifest, state, reason, generations, failures } = this;
+    const draining = [...this.draining].map((generation) => generation.report());
+    return { id, manifest, dir: folder.dir, state, reason, consumes: manifest.consumes, dependents, current: this.current?.report(), draining, swaps: Math.max(0, generations - 1), failures };
   }
 }

@@ -2,10 +2,10 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import * as graft from 'graft';
-import type { Kernel, KernelEvent, Logger, SlotReport } from 'graft';
+import type { Kernel, KernelEvent, KernelOptions, Logger, SlotReport } from 'graft';
 import * as typebox from 'typebox';
 import { afterEach } from 'vitest';
-import { createKernel, type KernelOptions } from '../../core/kernel/kernel.ts';
+import { createKernel } from '../../core/kernel/kernel.ts';
 import { API_VERSION } from '../../core/kernel/manifest.ts';
 
 export interface LogLine {
