@@ -28,13 +28,21 @@ export async function* readParquet(path: string, meter?: ReadMeter): AsyncGenera
       const rowEnd = rowStart + Number(group.num_rows);
       const rows = await parquetReadObjects({ file, metadata, rowStart, rowEnd, compressors: compressors() });
       if (meter !== undefined) meter.done += Math.round((file.byteLength * Number(group.num_rows)) / Math.max(1, Number(metadata.num_rows)));
-      for (const [index, value] of rows.entries()) yield { file: path, line: rowStart + index + 1, value: value as Record<string, unknown> };
+      for (const [index, value] of rows.entries()) yield { file: path, line: rowStart + index + 1, value: plain(value) as Record<string, unknown> };
       rowStart = rowEnd;
     }
   } catch (error) {
     if (GraftError.is(error)) throw error;
     const reason = reasonOf(error);
-    const hint = /ZSTD/.test(reason) ? 'zstd needs Node 22.15 or newer; or write the file with snappy or gzip.' : undefined;
+    const hint = /ZSTD/.test(reason) ? 'zstd needs Node 22.15 or newer; or write the file with snappy or gzip.' : /codec/.test(reason) ? 'Write it with snappy, gzip or brotli.' : undefined;
     throw new GraftError('DATA_FILE', `${path} cannot be read as Parquet: ${reason}.`, { cause: error, hint });
   }
+}
+
+/** Values as JSON would have them: 64-bit integers as numbers, or as text where a number would round them. */
+function plain(value: unknown): unknown {
+  if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : String(value);
+  if (Array.isArray(value)) return value.map(plain);
+  if (typeof value !== 'object' || value === null || Object.getPrototypeOf(value) !== Object.prototype) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, plain(inner)]));
 }

@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { describe, expect, it } from 'vitest';
 import { bench, marked } from '../../test/support/preprocess.ts';
@@ -96,6 +97,14 @@ describe('messages', () => {
     expect(await refusal({ messages: [] })).toBe('the field "messages" is an empty list.');
     expect(await refusal({ messages: [said('user', 'A')] })).toBe('the assistant says nothing, so there is nothing to learn.');
     expect(await refusal({ messages: [said('user', 'A'), said('assistant', 'a'), said('user', 'B')] })).toBe("the last turn is the user's: nothing answers it.");
+  });
+
+  it('reads lists of messages from Parquet', async () => {
+    const { run } = bench(instruct, { tokenizer });
+    const { train, stats } = await run({ data: fileURLToPath(new URL('../../test/data/fixtures/conversations-gzip.parquet', import.meta.url)), template: '{instruction}:', on_bad_row: 'skip' });
+    // Every other answer has weight 0, and is all that its row has.
+    expect(marked(train, tokenizer)).toEqual(['<s>Q1 é🙂:[A1</s>]', '<s>Q3 é🙂:[A3</s>]']);
+    expect(stats.badRows).toBe(3);
   });
 
   it('names the turn in which something is wrong', async () => {

@@ -32,8 +32,9 @@ export function detectFormat(value: Readonly<Record<string, unknown>>, columns: 
   const list = [columns.messages ?? 'messages', columns.messages ?? 'conversations'].find(has);
   if (list !== undefined) {
     const cell = value[list];
-    const text = typeof cell === 'string' ? cell : JSON.stringify((cell as readonly unknown[] | null)?.[0] ?? {});
-    return columns.role === undefined && /"from"\s*:/.test(text.slice(0, 1000)) ? 'sharegpt' : 'messages';
+    const first: unknown = Array.isArray(cell) ? cell[0] : undefined;
+    const from = typeof cell === 'string' ? /"from"\s*:/.test(cell.slice(0, 1000)) : typeof first === 'object' && first !== null && 'from' in first;
+    return columns.role === undefined && from ? 'sharegpt' : 'messages';
   }
   if (has(columns.instruction ?? 'instruction') || has(columns.output ?? 'output')) return 'alpaca';
   if (has(columns.prompt ?? 'prompt') || has(columns.completion ?? 'completion')) return 'prompt_completion';

@@ -1,6 +1,7 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { describe, expect, it } from 'vitest';
@@ -129,6 +130,24 @@ describe('Parquet', () => {
       [2, { instruction: 'two', n: 2 }],
       [3, { instruction: 'three', n: 3 }],
     ]);
+  });
+
+  // Written by pyarrow: five rows of {id: int64, messages: list<struct<role, content, weight: int64>>} in three row groups.
+  const fixture = (name: string): string => fileURLToPath(new URL(`./fixtures/${name}.parquet`, import.meta.url));
+
+  it('reads lists of objects, gzip, and 64-bit integers as numbers', async () => {
+    const rows: unknown[] = [];
+    for await (const row of readRows(fixture('conversations-gzip'))) rows.push([row.line, 'value' in row && row.value]);
+    expect(rows).toHaveLength(5);
+    expect(rows[3]).toEqual([4, { id: 3, messages: [{ role: 'user', content: 'Q3 é🙂', weight: null }, { role: 'assistant', content: 'A3', weight: 1 }] }]);
+  });
+
+  it('says which compression it does not know, and what to do', async () => {
+    await expect(readRows(fixture('conversations-lz4')).next()).rejects.toMatchObject({
+      code: 'DATA_FILE',
+      message: `${fixture('conversations-lz4')} cannot be read as Parquet: parquet unsupported compression codec: LZ4_RAW.`,
+      hint: 'Write it with snappy, gzip or brotli.',
+    });
   });
 
   it('says that a file is no Parquet file, or is damaged', async () => {
