@@ -151,7 +151,7 @@ function unknownKey(key: string, path: NodePath, schema: JsonSchema, owner: Owne
 function missingKey(key: string, path: NodePath, schema: JsonSchema, owner: Owner): Complaint {
   const subject = path.length === 0 ? `${owner.name[0]?.toUpperCase()}${owner.name.slice(1)}` : `\`${formatPath(path)}\``;
   const property = propertiesOf(schema)[key] ?? {};
-  return { path, at: 'key', code: 'MISSING_KEY', message: `${subject} needs the ${owner.noun} \`${key}\`.${described(property)}` };
+  return { path, at: 'key', code: 'MISSING_KEY', message: `${subject} needs the ${owner.noun} \`${key}\`${explained(property)}` };
 }
 
 function wrongValue(name: string, path: NodePath, schema: JsonSchema, data: unknown): Complaint {
@@ -196,6 +196,12 @@ function keysOf(schema: JsonSchema): readonly string[] {
 
 function propertiesOf(schema: JsonSchema): Readonly<Record<string, JsonSchema>> {
   return (schema['properties'] ?? {}) as Readonly<Record<string, JsonSchema>>;
+}
+
+/** `: what it is.`, or just the end of the sentence. */
+function explained(schema: JsonSchema): string {
+  const description = described(schema).trim();
+  return description === '' ? '.' : `: ${description}${description.endsWith('.') ? '' : '.'}`;
 }
 
 function described(schema: JsonSchema): string {

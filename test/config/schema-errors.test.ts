@@ -42,7 +42,7 @@ describe('a mistake is told with its place, the text and what to write instead',
       'run.yaml:9:21: `target_modules` must be `all-linear` or a list of strings, not 7.',
       'run.yaml:10:11: `bias` must be one of `none`, `all`, `lora_only`, not `lora-only`. Did you mean `lora_only`?',
       'run.yaml:11:5: There is no inject plugin `adapte`. Did you mean `adapter`?',
-      'run.yaml:12:15: The train plugin `sft` needs the option `learning_rate`. Peak learning rate.',
+      'run.yaml:12:15: The train plugin `sft` needs the option `learning_rate`: Peak learning rate.',
       'run.yaml:12:28: `epochs` must be an integer, not `many`.',
     ]);
   });
@@ -57,7 +57,7 @@ describe('the keys of a config', () => {
     );
   });
   it('needs load', async () => {
-    expect(await headlines('seed: 1\n')).toEqual(['run.yaml:1:1: A config needs the key `load`. The plugin that loads the model and its tokenizer.']);
+    expect(await headlines('seed: 1\n')).toEqual(['run.yaml:1:1: A config needs the key `load`: The plugin that loads the model and its tokenizer.']);
   });
   it('refuses a mapping where a list belongs', async () => {
     expect(await one('inject: { use: lora }')).toBe('run.yaml:2:9: `inject` must be a list, not a mapping. Begin each item with `- `.');

@@ -10,7 +10,7 @@ import { openHost } from '../host.ts';
 import { EXIT } from '../exit.ts';
 
 interface ValidateOptions {
-  readonly set: readonly string[];
+  readonly set?: readonly string[];
   readonly print?: boolean;
   /** true: print it; a path: put it into that Markdown file. */
   readonly reference?: true | string;
@@ -21,7 +21,7 @@ export function validateCommand(): Command {
   return new Command('validate')
     .description('check configs; report every mistake with its place')
     .argument('[config...]', 'config files')
-    .option('--set <path=value>', 'override an option, such as train.learning_rate=1e-4 (repeatable)', (value: string, all: readonly string[]) => [...all, value], [])
+    .option('--set <path=value>', 'override an option, such as train.learning_rate=1e-4 (repeatable)', (value: string, all: readonly string[] = []) => [...all, value])
     .option('--print', 'print what each config resolves to, as YAML')
     .option('--reference [file]', 'print the reference of all options as Markdown, or put it between its marks in a file')
     .addHelpText('after', '\nExits with 0 when every config is right, with 2 when one is not.')
