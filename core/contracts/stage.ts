@@ -73,7 +73,8 @@ export interface InjectHook<C = unknown> {
    * The options under which `inject` and then `Graft.load` give what a folder holds, saved by this plugin or by the peer
    * whose format it writes: how a folder without a config beside it is opened (`graft merge`, `graft oracles`).
    * @returns undefined where the folder holds another method
-   * @throws GraftError where it holds this method with something that the plugin can't compute, by name
+   * @throws GraftError with a code that ends in `_UNSUPPORTED` where it holds this method with something that the plugin
+   *   can't compute, by name; with another where it is broken
    */
   recognize?(dir: string): Promise<Partial<C> | undefined>;
   /** The plugin's config schema, for a plugin that composes this one and passes options on. */

@@ -2,7 +2,7 @@
 import { checkOptions } from '../config/options.ts';
 import type { CausalLM, Graft, InjectHook, Kernel, StageCall } from '../contracts/index.ts';
 import type { TSchema } from 'typebox';
-import { GraftError, reasonOf } from '../kernel/errors.ts';
+import { GraftError } from '../kernel/errors.ts';
 
 /** An inject plugin by the name that `use:` says. */
 export interface InjectPlugin {
@@ -36,7 +36,7 @@ export function leaseInjectPlugins(kernel: Kernel): { readonly plugins: readonly
 
 /**
  * Asks every inject plugin whether it knows what a folder holds; the folder's name says nothing.
- * @throws GraftError `ADAPTER_UNKNOWN` where none does, with the reasons of those that refused
+ * @throws GraftError `ADAPTER_UNKNOWN` where none does, with the reasons of those that refused; else what a plugin throws
  */
 export async function recognizeFolder(dir: string, plugins: readonly InjectPlugin[]): Promise<Recognized> {
   const refused: string[] = [];
@@ -45,7 +45,9 @@ export async function recognizeFolder(dir: string, plugins: readonly InjectPlugi
       const options = await plugin.hook.recognize?.(dir);
       if (options !== undefined) return { plugin, options: options as Readonly<Record<string, unknown>> };
     } catch (error) {
-      refused.push(reasonOf(error));
+      // Another plugin may compute what this one does not; a folder that is broken is broken for all.
+      if (!GraftError.is(error) || !error.code.endsWith('_UNSUPPORTED')) throw error;
+      refused.push(error.message);
     }
   }
   throw new GraftError('ADAPTER_UNKNOWN', refused.length > 0 ? refused.join(' ') : `no inject plugin knows what ${dir} holds.`, {

@@ -17,6 +17,7 @@ import type {
 import type { Entry, RunConfig } from '../config/index.ts';
 import { GraftError } from '../kernel/errors.ts';
 import { createScope, type OwnedScope } from '../kernel/scope.ts';
+import { rng } from '../tensor/rng.ts';
 import { graftFolder, loadGrafts } from './adapters.ts';
 import { startEngine, type StartedEngine } from './engine.ts';
 
@@ -114,7 +115,7 @@ export class Session {
         const use = this.#lease(scope, 'preprocess', entry);
         const input = dataset;
         dataset = await this.#run('preprocess', entry, () =>
-          use.value.preprocess({ ...this.#call(entry, scope), tokenizer: this.tokenizer, model: this.model, input }),
+          use.value.preprocess({ ...this.call(entry, scope), tokenizer: this.tokenizer, model: this.model, input }),
         );
       } finally {
         await scope.dispose();
@@ -136,7 +137,7 @@ export class Session {
       const target = this.model.target(stack);
       for (const [index, entry] of this.config.inject.entries()) {
         const use = this.#lease(scope, 'inject', entry);
-        const graft = await this.#run('inject', entry, () => use.value.inject({ ...this.#call(entry, scope), target }));
+        const graft = await this.#run('inject', entry, () => use.value.inject({ ...this.call(entry, scope), seed: seedOf(this.config.seed, index), target }));
         scope.own(`graft ${graftFolder(index, graft)}`, () => graft.remove());
         grafts.push(graft);
         generations.push(use.generation);
@@ -166,16 +167,12 @@ export class Session {
 
   /** What a hook call of this session is given, with the resources that it acquires owned by `scope`. */
   call(entry: Entry, scope: Scope = this.#scope): StageCall<unknown> {
-    return this.#call(entry, scope);
+    return stageCall(this.config, this.#host, scope, this.engine, entry);
   }
 
   /** Releases everything: grafts, model, engine, leases. */
   async dispose(): Promise<void> {
     await this.#scope.dispose();
-  }
-
-  #call(entry: Entry, scope: Scope): StageCall<unknown> {
-    return stageCall(this.config, this.#host, scope, this.engine, entry);
   }
 
   #lease<S extends Stage>(scope: Scope, stage: S, entry: Entry): Lease<StageHooks[S]> {
@@ -210,6 +207,11 @@ async function engineOf(config: RunConfig, host: RunHost): Promise<StartedEngine
     // The engine is named at the top of the config, not in an entry of a stage.
     throw placed(config, { use: config.engine.use, options: {}, path: [] }, error);
   }
+}
+
+/** Of an inject entry: two of one plugin must not begin with the same values, or they would stay the same. */
+function seedOf(seed: number, index: number): number {
+  return index === 0 ? seed : rng(seed, 'inject', index).next();
 }
 
 /** Leases a plugin and binds the entry's config to it, for as long as `scope` lives. */

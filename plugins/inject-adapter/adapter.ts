@@ -26,7 +26,7 @@ export async function injectAdapter({ config, target, seed }: InjectCall<Adapter
   const placed = placesOf(target, design).map(
     ({ layer, index, ...place }): Placed => ({ ...place, layer, tensors: createBottleneck(d, bottleneckSize(d, design, index), design, seed, place.site.path) }),
   );
-  const detach: Disposer[] = placed.map(({ site, tensors }) => site.graft(bottleneckWrap(tensors, design, target.engine.ops)));
+  const detach: Disposer[] = placed.map(({ site, tensors }) => site.graft(bottleneckWrap(tensors, design, `adapter ${seed}`, target.engine.ops)));
   const trainables = placed.flatMap(({ layer, location, tensors }): readonly SavedTrainable[] =>
     tensorNames(tensors).map(({ name, copies, variable }) => ({
       name: savedName(layer, location, config.name, name),

@@ -64,20 +64,22 @@ export function createBottleneck(d: number, m: number, design: Design, seed: num
  *   f(in) = dropout(scaling * (W_up act(W_down in + b_down) + b_up)), gated and normalised where the design says
  *
  * AdapterHub returns out (+ x: original_ln_after); a site returns what is added to x, so x is taken off once.
+ *
+ * @param salt tells the dropout masks of two adapters on one block apart
  */
-export function bottleneckWrap(tensors: Bottleneck, design: Design, ops: FusedOps): SiteWrap {
+export function bottleneckWrap(tensors: Bottleneck, design: Design, salt: string, ops: FusedOps): SiteWrap {
   return (input, next, call): tf.Tensor2D => {
     const h = next(input);
     const x = call.residual;
     if (x === undefined) throw new Error(`${call.path} is not a block: it has no residual stream`);
     if (design.is_parallel) {
-      const beside = transform(x, tensors, design, ops, call);
+      const beside = transform(x, tensors, design, salt, ops, call);
       const out: tf.Tensor2D = tf.add(h, tensors.normAfter === undefined ? beside : layerNorm(beside, tensors.normAfter));
       return design.original_ln_after ? out : tf.sub(out, x);
     }
     const entering: tf.Tensor2D = design.original_ln_before ? tf.add(h, x) : h;
     const skip = design.residual_before_ln ? h : entering;
-    const change = transform(entering, tensors, design, ops, call);
+    const change = transform(entering, tensors, design, salt, ops, call);
     if (tensors.normAfter !== undefined) {
       const out: tf.Tensor2D = design.adapter_residual_before_ln ? layerNorm(tf.add(change, skip), tensors.normAfter) : tf.add(layerNorm(change, tensors.normAfter), skip);
       return design.original_ln_after ? out : tf.sub(out, x);
@@ -89,14 +91,14 @@ export function bottleneckWrap(tensors: Bottleneck, design: Design, ops: FusedOp
   };
 }
 
-function transform(entering: tf.Tensor2D, tensors: Bottleneck, design: Design, ops: FusedOps, call: SiteCall): tf.Tensor2D {
+function transform(entering: tf.Tensor2D, tensors: Bottleneck, design: Design, salt: string, ops: FusedOps, call: SiteCall): tf.Tensor2D {
   const activation = ACTIVATIONS[design.non_linearity]!;
   const from = tensors.normBefore === undefined ? entering : layerNorm(entering, tensors.normBefore);
   const down = ops.linear(from, tensors.down.weight as tf.Tensor2D, tensors.down.bias as tf.Tensor1D);
   const up = ops.linear(activation(down), tensors.up.weight as tf.Tensor2D, tensors.up.bias as tf.Tensor1D);
   const factor = tensors.scaling ?? design.scaling;
   const scaled: tf.Tensor2D = factor === 1 ? up : tf.mul(up, factor as tf.Variable | number);
-  const dropped = call.training && design.dropout > 0 ? ops.dropout(scaled, design.dropout, call.dropoutKey('adapter')) : scaled;
+  const dropped = call.training && design.dropout > 0 ? ops.dropout(scaled, design.dropout, call.dropoutKey(salt)) : scaled;
   return tensors.gate === undefined ? dropped : tf.mul(dropped, gateOf(entering, tensors.gate, ops, call.offsets));
 }
 

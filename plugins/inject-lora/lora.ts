@@ -36,7 +36,7 @@ export async function injectLora({ config, target, seed }: InjectCall<LoraOption
   const base = thawParameters(trained.parameters);
   const head = trained.head === 'as it is' ? undefined : untieHead(target, trained.head === 'trained');
   const updates = sites.map((site) => lowRankUpdate(site, config, seed));
-  const detach: Disposer[] = updates.map((update) => update.site.graft(updateWrap(update, config.lora_dropout, target.engine)));
+  const detach: Disposer[] = updates.map((update) => update.site.graft(updateWrap(update, config.lora_dropout, `lora ${seed}`, target.engine)));
 
   const tied = head === undefined ? tiedEmbedding(target) : undefined;
   const trainables: SavedTrainable[] = [

@@ -29,10 +29,13 @@ function initializers(init: LoraOptions['init_lora_weights'], inFeatures: number
   return { forA: kaimingUniform(inFeatures), forB: init ? zeros : kaimingUniform(r) };
 }
 
-/** The base computes `W x` and the update in one pass: an engine may fuse the two. */
-export function updateWrap({ a, b, scale }: LowRankUpdate, dropout: number, engine: Engine): SiteWrap {
+/**
+ * The base computes `W x` and the update in one pass: an engine may fuse the two.
+ * @param salt tells the masks of two LoRAs on one layer apart
+ */
+export function updateWrap({ a, b, scale }: LowRankUpdate, dropout: number, salt: string, engine: Engine): SiteWrap {
   return (x, next, call) => {
-    const input = dropout > 0 && call.training ? engine.ops.dropout(x, dropout, call.dropoutKey('lora')) : undefined;
+    const input = dropout > 0 && call.training ? engine.ops.dropout(x, dropout, call.dropoutKey(salt)) : undefined;
     return next(x, [{ input, a: a as tf.Tensor2D, b: b as tf.Tensor2D, scale }]);
   };
 }

@@ -77,6 +77,15 @@ describe('a folder of oracles', async () => {
     expect(renderResult(unknown!)).toMatch(/^unknown peft\/made_up +no inject plugin knows/);
   });
 
+  it('fails where a method that is known is broken', async () => {
+    const dir = await folderWith('peft/lora', 'lora', () => {});
+    const weights = join(dir, 'peft', 'lora', 'init', 'adapter_model.safetensors');
+    await writeFile(weights, (await readFile(weights)).subarray(0, 5000));
+    const [, lora] = await run(dir);
+    expect(lora).toMatchObject({ state: 'broken', reason: expect.stringContaining(weights) });
+    expect(failed(lora!)).toBe(true);
+  });
+
   it.each(['biased', 'tied'])('may have a base of another shape: %s', async (shape) => {
     const results = await run(join(ORACLES, 'other_shapes', shape));
     expect(results.length).toBeGreaterThan(7);

@@ -28,7 +28,7 @@ export async function checkMethod(method: string, dir: string, base: OracleBase,
   try {
     recognized = await recognizeFolder(init, host.injectPlugins);
   } catch (error) {
-    return { method, state: 'unknown', reason: reasonOf(error) };
+    return { method, state: GraftError.is(error) && error.code === 'ADAPTER_UNKNOWN' ? 'unknown' : 'broken', reason: reasonOf(error) };
   }
   try {
     const io = (await readJsonFile(join(dir, 'io.json'))) as unknown as MethodIo | undefined;
