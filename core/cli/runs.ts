@@ -39,7 +39,7 @@ export async function carryOut(configs: readonly RunConfig[], host: Host, flags:
   } catch (error) {
     // Stopped before there was anything to go on with.
     if (!interrupted.signal.aborted || GraftError.is(error)) throw error;
-    say('Stopped before training began: nothing is left behind.');
+    say(resume === undefined ? 'Stopped before training began: nothing is left behind.' : 'Stopped before training went on: the run can still be resumed.');
   } finally {
     interrupted.dispose();
   }
@@ -50,7 +50,7 @@ export async function carryOut(configs: readonly RunConfig[], host: Host, flags:
 async function reporters({ json, quiet }: RunFlags): Promise<readonly Subscriber[]> {
   const write = (text: string): void => void process.stdout.write(text);
   // A reader that went away (`graft run | head`) ends the reporting, not the run.
-  process.stdout.removeAllListeners('error').on('error', () => undefined);
+  if (process.stdout.listenerCount('error') === 0) process.stdout.on('error', () => undefined);
   if (json === true) return [new (await import('../run/reporters/json.ts')).JsonReporter(write)];
   if (quiet === true) return [];
   if (process.stdout.isTTY) return [new (await import('../run/reporters/terminal.ts')).TerminalReporter(process.stdout)];

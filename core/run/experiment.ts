@@ -60,6 +60,7 @@ export async function runExperiment(config: RunConfig, host: ExperimentHost, opt
     }
   } catch (error) {
     if (options.resume === undefined) await directory.discard();
+    else await directory.update({ status: host.signal.aborted ? 'cancelled' : 'failed', reason: reasonOf(error), code: GraftError.is(error) ? error.code : undefined });
     throw error;
   } finally {
     directory.release();

@@ -8,6 +8,7 @@ import type { Logger, RunEvent } from '../../core/contracts/index.ts';
 import { runExperiment, type ExperimentOptions, type Outcome } from '../../core/run/experiment.ts';
 import { readHistory } from '../../core/run/history.ts';
 import { planRun } from '../../core/run/planning.ts';
+import { readRunRecord } from '../../core/run/run-directory.ts';
 import { Session } from '../../core/run/session.ts';
 import type { Subscriber } from '../../core/run/events.ts';
 import { writeTinyRun, type TinyRunOptions } from '../support/tiny-run.ts';
@@ -100,6 +101,7 @@ describe('a run', () => {
     const { dir: runDir } = await carryOut(config, stopAfter(4));
     writeFileSync(join(dir, 'text.txt'), readFileSync(join(dir, 'text.txt'), 'utf8').replace('the cat', 'the rat'));
     await expect(carryOut(config, { resume: runDir })).rejects.toMatchObject({ code: 'RESUME_DATA_CHANGED', message: expect.stringContaining('is not what the run in') });
+    expect(await readRunRecord(runDir)).toMatchObject({ status: 'failed', code: 'RESUME_DATA_CHANGED' });
     expect(leases()).toEqual([]);
   });
 
@@ -130,6 +132,14 @@ describe('a run', () => {
     ['train', { train: { early_stopping_patience: 2 }, preprocess: { eval_split: 0 } }, /config\.yaml:\d+:\d+.*early_stopping_patience needs held-out data/s],
   ] as const)('points at the option of %s that a plugin refuses, and leaves no directory', async (_, options, message) => {
     await expect(carryOut(await configOf(options))).rejects.toMatchObject({ name: 'GraftError', message: expect.stringMatching(message) });
+    expect(runsOf()).toEqual([]);
+    expect(leases()).toEqual([]);
+  });
+
+  it('leaves no directory where it is stopped before training begins', async () => {
+    const stop = new AbortController();
+    const subscribers: Subscriber[] = [{ name: 'stop', receive: (event) => { if (event.type === 'stage' && event.stage === 'load' && event.state === 'done') stop.abort(); } }];
+    await expect(carryOut(await configOf(), { signal: stop.signal, subscribers })).rejects.toMatchObject({ name: 'AbortError' });
     expect(runsOf()).toEqual([]);
     expect(leases()).toEqual([]);
   });

@@ -138,7 +138,7 @@ describe('the HTML report', () => {
     const ids = [...page.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id);
     expect(new Set(ids).size).toBe(ids.length);
     expect(page.match(/<svg /g)).toHaveLength(5);
-    expect(page).toContain('<desc id="training-loss-desc">each step: 2.0000 at step 1, 1.5000 at step 2, lowest 1.5000, highest 2.0000. smoothed: 2.0000 at step 1, 1.7368 at step 2, lowest 1.7368, highest 2.0000.</desc>');
+    expect(page).toContain('<desc id="training-loss-desc">each step: 2.0000 at step 1, 1.5000 at step 2, lowest 1.5000, highest 2.0000. smoothed: 2.0000 at step 1, 1.6667 at step 2, lowest 1.6667, highest 2.0000.</desc>');
   });
 
   it('is a page before the first step too', () => {

@@ -84,8 +84,11 @@ function thinned(points: readonly (readonly [number, number])[]): readonly (read
   });
 }
 
-/** An exponential mean that is not pulled to its first values: `(sum of b^k y) / (sum of b^k)`. */
-export function smoothed(points: readonly (readonly [number, number])[], beta = 0.9): readonly (readonly [number, number])[] {
+/**
+ * An exponential mean that is not pulled to its first values: `(sum of b^k y) / (sum of b^k)`, over about an eighth of a
+ * short run and ten points of a long one.
+ */
+export function smoothed(points: readonly (readonly [number, number])[], beta = 1 - 1 / Math.min(10, Math.max(2, points.length / 8))): readonly (readonly [number, number])[] {
   let sum = 0;
   let weight = 0;
   return points.map(([step, value]) => {

@@ -40,7 +40,8 @@ export class TerminalReporter implements Subscriber {
   }
 
   #draw(share: number, text: string): void {
-    const columns = this.#output.columns ?? 80;
+    // A pseudo-terminal that nobody has sized says 0.
+    const columns = this.#output.columns || 80;
     const width = Math.max(0, Math.min(MAX_BAR, columns - text.length - 9));
     const filled = Math.round(Math.min(1, Math.max(0, share)) * width);
     const bar = width < 5 ? '' : `${pc.green('━'.repeat(filled))}${pc.dim('─'.repeat(width - filled))} `;
