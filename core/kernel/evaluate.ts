@@ -2,7 +2,7 @@ import { Module, createRequire } from 'node:module';
 import { types } from 'node:util';
 import type * as Tsyringe from 'tsyringe';
 import { IMPORTED, type Build } from './builder.ts';
-import { GraftError } from './errors.ts';
+import { GraftError, reasonOf } from './errors.ts';
 
 /** What Node does to run a CommonJS file; not in its types. */
 interface CompilableModule extends NodeModule {
@@ -27,23 +27,15 @@ export function evaluate(build: Build, hostModules: Readonly<Record<string, unkn
   return exported?.default ?? exported;
 }
 
-const requireFromHost = createRequire(import.meta.url);
-
-/** From the plugin's own folder and those above it; else what the host has installed. */
-function requirePackage(name: string, build: Build): unknown {
-  const requireFromFolder = createRequire(build.filename);
-  let found: string;
+/** From the plugin's own folder and those above it; else what is installed beside Graft. */
+function requirePackage(name: string, { filename, dir }: Build): unknown {
+  const require = createRequire(filename);
   try {
-    found = requireFromFolder.resolve(name);
+    return require(require.resolve(name, { paths: [dir, import.meta.dirname] }));
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') throw error;
-    try {
-      found = requireFromHost.resolve(name);
-    } catch {
-      throw new GraftError('PACKAGE_MISSING', `the package ${name} is not installed, neither in ${build.dir} nor in a folder above it nor beside Graft`, { cause: error });
-    }
+    if (!reasonOf(error).startsWith(`Cannot find module '${name}'`)) throw error;
+    throw new GraftError('PACKAGE_MISSING', `the package ${name} is not installed, neither in ${dir} nor in a folder above it nor beside Graft`, { cause: error });
   }
-  return requireFromFolder(found);
 }
 
 const loadedToImported = new WeakMap<object, object>();

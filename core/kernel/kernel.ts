@@ -25,7 +25,6 @@ class Microkernel implements Kernel, SwapHost {
   readonly idToSlot = new Map<string, Slot>();
   readonly #idToConfigs = new Map<string, Set<{ readonly config: unknown }>>();
   readonly #listeners = new Set<(event: KernelEvent) => void>();
-  readonly #retirements = new Set<Promise<void>>();
   readonly #gone = new Set<Slot>();
   #rejected: readonly Rejection[] = [];
   #packages: readonly string[] = [];
@@ -93,8 +92,9 @@ class Microkernel implements Kernel, SwapHost {
       await this.#watcher?.close();
       await this.#turn;
       for (const slot of [...this.idToSlot.values()]) this.#remove(slot);
-      for (const slot of this.#gone) for (const generation of slot.draining) generation.expire();
-      await Promise.all(this.#retirements);
+      const draining = [...this.#gone].flatMap((slot) => [...slot.draining]);
+      for (const [generation] of draining) generation.expire();
+      await Promise.all(draining.map(([, retirement]) => retirement));
     })());
   }
 
@@ -124,20 +124,14 @@ class Microkernel implements Kernel, SwapHost {
     if (old !== undefined) this.#retire(slot, old);
   }
 
-  async discard(generation: Generation): Promise<void> {
-    await generation.retire(0);
-  }
-
   #retire(slot: Slot, generation: Generation): void {
-    slot.draining.add(generation);
     const began = performance.now();
     const retirement = generation.retire(this.options.drainMs ?? 30_000).then((failures) => {
       slot.draining.delete(generation);
       if (slot.draining.size === 0) this.#gone.delete(slot);
-      this.#retirements.delete(retirement);
       this.#emit({ type: 'disposed', generation: generation.info, ms: performance.now() - began, failures });
     });
-    this.#retirements.add(retirement);
+    slot.draining.set(generation, retirement);
   }
 
   #remove(slot: Slot): void {

@@ -10,7 +10,8 @@ export class Slot {
   /** The newest content that builds, whether it serves or not. */
   latest: Build | undefined;
   current: Generation | undefined;
-  readonly draining = new Set<Generation>();
+  /** Replaced generations, and when each is gone. */
+  readonly draining = new Map<Generation, Promise<void>>();
   /** Why the newest edit is not serving. */
   failure: { readonly code: string; readonly reason: string } | undefined;
   /** What a slot without a generation waits for. */
@@ -45,7 +46,7 @@ export class Slot {
 
   report(dependents: readonly string[]): SlotReport {
     const { id, folder, manifest, state, reason, generations, failures } = this;
-    const draining = [...this.draining].map((generation) => generation.report());
+    const draining = [...this.draining.keys()].map((generation) => generation.report());
     return { id, manifest, dir: folder.dir, state, reason, consumes: manifest.consumes, dependents, current: this.current?.report(), draining, swaps: Math.max(0, generations - 1), failures };
   }
 }

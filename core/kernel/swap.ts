@@ -13,7 +13,6 @@ export interface SwapHost {
   fail(slot: Slot, error: unknown): void;
   /** Makes a generation the one that new leases get, or leaves the slot without one; the old one drains. */
   publish(slot: Slot, generation: Generation | undefined): void;
-  discard(generation: Generation): Promise<void>;
 }
 
 /** What a round of preparations came to: generations to publish, slots to leave without one, or whose fault it is. */
@@ -51,12 +50,12 @@ async function activateTogether(wanted: Map<string, Build>, ids: ReadonlySet<str
         const slot = host.idToSlot.get(id)!;
         const wait = round.idToWait.get(id);
         slot.waitsFor = wait;
-        if (wait === undefined && wanted.has(id)) slot.failure = undefined;
+        if (wanted.has(id)) slot.failure = undefined;
         if (wait !== undefined ? slot.current !== undefined : round.idToPrepared.has(id)) host.publish(slot, round.idToPrepared.get(id));
       }
       return;
     }
-    for (const generation of [...round.idToPrepared.values()].reverse()) await host.discard(generation);
+    for (const generation of [...round.idToPrepared.values()].reverse()) await generation.retire(0);
     for (const [id, error] of culprits(round.fault, wanted, idToConsumes)) {
       wanted.delete(id);
       host.fail(host.idToSlot.get(id)!, error);
@@ -76,14 +75,12 @@ async function prepareInOrder(order: readonly string[], wanted: ReadonlyMap<stri
       if (provider === undefined) wait ??= `${id} -> ${round.idToWait.get(token) ?? missing(token, host)}`;
       else tokenToProvider.set(token, provider);
     }
-    if (wait !== undefined && wanted.has(id) && slot.current !== undefined) {
-      return { ...round, fault: { id, error: new GraftError('PROVIDER_MISSING', `${id}: what it consumes is not there: ${wait}.`) } };
-    }
-    if (wait !== undefined) {
+    if (wait !== undefined && (slot.current === undefined || !wanted.has(id))) {
       round.idToWait.set(id, wait);
       continue;
     }
     try {
+      if (wait !== undefined) throw new GraftError('PROVIDER_MISSING', `${id}: what it consumes is not there: ${wait}.`);
       if (!wanted.has(id) && build.manifest.swap === 'restart') throw new GraftError('RESTART_REQUIRED', `${id} is swapped only when the host starts`);
       round.idToPrepared.set(id, await host.prepare(slot, build, tokenToProvider));
     } catch (error) {
