@@ -2,7 +2,7 @@
 import { backendEngine, GraftError, reasonOf, tf, type Engine } from 'graft';
 import '@tensorflow/tfjs-backend-wasm';
 import { bridgeMissingKernels, quietCpu } from './bridge.ts';
-import { WasmMemory, type WasmBackend } from './memory.ts';
+import { guardAllocation, WasmMemory, type WasmBackend } from './memory.ts';
 import { wasmOps } from './ops/index.ts';
 import { overrideKernels } from './overrides.ts';
 import { MOST_THREADS, setThreadedWasm } from './threads.ts';
@@ -52,6 +52,7 @@ async function setWasm(wanted: number): Promise<string | undefined> {
     const started = threads > 1 ? await setThreadedWasm(threads) : await tf.setBackend('wasm');
     if (!started) return 'the backend refused to start';
     bridgeMissingKernels();
+    guardAllocation(tf.backend() as WasmBackend);
     const memory = simd ? new WasmMemory(tf.backend() as WasmBackend) : undefined;
     if (memory !== undefined) overrideKernels(memory);
     running = { memory, threads };

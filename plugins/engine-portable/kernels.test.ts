@@ -117,3 +117,20 @@ it('computes the same bits again', () => {
   };
   expect(run()).toEqual(run());
 });
+
+it('says that memory is full, and computes right afterwards', () => {
+  const held: Tensor[] = [];
+  const fill = () => {
+    for (let i = 0; i < 8; i++) held.push(memoryOnly([1024, 1024, 256]));
+  };
+  expect(fill).toThrow('There is no room for 1024 MiB more in WebAssembly\'s memory, which holds 4 GiB at most.');
+  tf.dispose(held);
+  expect([...tf.add(tf.tensor1d([1, 2]), 3).dataSync()]).toEqual([4, 5]);
+});
+
+/** A tensor that is reserved and never written, so that the test touches none of its pages. */
+function memoryOnly(shape: number[]): Tensor {
+  const backend = tf.backend() as unknown as { makeOutput(shape: number[], dtype: string): object };
+  const engine = tf.engine() as unknown as { makeTensorFromTensorInfo(info: object, backend: object): Tensor };
+  return engine.makeTensorFromTensorInfo(backend.makeOutput(shape, 'float32'), backend);
+}

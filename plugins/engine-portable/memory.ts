@@ -1,5 +1,5 @@
 /** tfjs's wasm memory, and our own kernels instantiated in it: they read and write tensors where these lie. */
-import { tf } from 'graft';
+import { GraftError, tf } from 'graft';
 import type { DataType, KernelBackend, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
 import { KERNELS, SHARED_KERNELS } from './kernels/binary.ts';
 
@@ -32,7 +32,7 @@ export interface WasmBackend extends KernelBackend {
     readonly wasmMemory?: Memory;
     /** Of the build without. */
     readonly asm: { readonly memory?: Memory };
-    _malloc(bytes: number): number;
+    _malloc: (bytes: number) => number;
     _free(address: number): void;
   };
   readonly dataIdMap: { get(dataId: object): { readonly memoryOffset: number } };
@@ -49,6 +49,24 @@ interface WebAssemblyApi {
 
 interface TrackingEngine {
   makeTensorFromTensorInfo(info: TensorInfo, backend: KernelBackend): Tensor;
+}
+
+/**
+ * Makes an allocation that finds no room an error. tfjs takes the address 0 that it then gets for memory, and what lies
+ * there for a tensor: every result after that is wrong.
+ * @throws from then on, GraftError `OUT_OF_MEMORY`
+ */
+export function guardAllocation({ wasm }: WasmBackend): void {
+  // The build puts its allocator in place at the first call of a stand-in, and would put it over ours.
+  wasm._free(wasm._malloc(8));
+  const { _malloc: allocate } = wasm;
+  wasm._malloc = (bytes) => {
+    const address = allocate(bytes);
+    if (address !== 0 || bytes === 0) return address;
+    throw new GraftError('OUT_OF_MEMORY', `There is no room for ${Math.ceil(bytes / 2 ** 20)} MiB more in WebAssembly's memory, which holds 4 GiB at most.`, {
+      hint: 'Train with fewer tokens at once (micro_batch_tokens), or use a smaller model or another engine: `graft doctor` lists them.',
+    });
+  };
 }
 
 export class WasmMemory {
@@ -91,7 +109,6 @@ export class WasmMemory {
   /** Lends memory for the length of a call. */
   withScratch(bytes: number, use: (address: Address) => void): void {
     const address = this.backend.wasm._malloc(bytes) >>> 0;
-    if (address === 0) throw new Error(`The wasm memory has no room for ${bytes} bytes more.`);
     try {
       use(address);
     } finally {
