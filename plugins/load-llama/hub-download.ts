@@ -58,7 +58,7 @@ async function fill(path: string, file: HubFile, job: DownloadJob): Promise<void
       if (failures > RETRIES) {
         throw new GraftError('HUB_BROKEN_OFF', `The download of ${file.path} of ${job.model} broke off at ${done} of ${file.size} bytes: ${reasonOf(error)}.`, { hint: 'Run it again: it goes on from there.', cause: error });
       }
-      await delay(250 * 2 ** failures, undefined, { signal: job.signal });
+      await delay(250 * 2 ** failures, undefined, { signal: job.signal }).catch(() => job.signal.throwIfAborted());
     }
   }
 }
