@@ -138,7 +138,7 @@ function folderSource({ kernel }: Host, { model }: LoadedModel, dir: string, cal
       const leased = leaseInjectPlugins(kernel);
       try {
         const recognized = await recognizeFolder(dir, leased.plugins);
-        const use = kernel.lease('inject', recognized.plugin.name);
+        const use = kernel.lease('inject', recognized.plugin.name, { pinned: true });
         const scope = call.scope.child(`stack ${stack}`);
         scope.own(`lease inject:${recognized.plugin.name}`, () => use.release());
         try {

@@ -68,7 +68,7 @@ export class HotServer {
     const drained = old.server.close();
     let lease: Lease<ServeHook> | undefined;
     try {
-      lease = kernel.lease('serve', this.#entry.use);
+      lease = kernel.lease('serve', this.#entry.use, { pinned: true });
       this.#running = await start(this.#host, this.#entry, lease);
     } catch (error) {
       lease?.release();
@@ -87,7 +87,7 @@ export class HotServer {
 
 function leaseOf({ kernel, placed }: ServersHost, entry: Entry): Lease<ServeHook> {
   try {
-    return kernel.lease('serve', entry.use);
+    return kernel.lease('serve', entry.use, { pinned: true });
   } catch (error) {
     throw placed(entry, error);
   }
