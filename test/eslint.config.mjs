@@ -20,8 +20,6 @@ export default tseslint.config(
       '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'separate-type-imports', disallowTypeAnnotations: false }],
       '@typescript-eslint/consistent-type-exports': 'error',
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_', ignoreRestSiblings: true }],
-      // An AbortSignal's reason is whatever the one who aborted said.
-      '@typescript-eslint/only-throw-error': ['error', { allowThrowingAny: true, allowThrowingUnknown: true }],
       '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
       '@typescript-eslint/ban-ts-comment': ['error', { 'ts-expect-error': 'allow-with-description' }],
       'array-callback-return': 'error',
@@ -34,6 +32,7 @@ export default tseslint.config(
       'no-self-compare': 'error',
       'no-var': 'error',
       'prefer-const': 'error',
+      'no-throw-literal': 'error',
       'no-unsafe-finally': 'error',
     },
   },
