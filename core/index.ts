@@ -36,7 +36,7 @@ export type { Tokenised } from './data/cache-file.ts';
 export { checkPatternsMatch, didYouMean, isNamed, patternValue, selectLinearSites, ALL_LINEAR, type ModuleSelection } from './tensor/modules.ts';
 export { initialized, kaimingUniform, normal, ones, truncatedNormal, uniform, zeros, type Initializer } from './tensor/initializers.ts';
 export { thawParameters, type ThawedParameter, type ThawedParameters } from './tensor/thawed.ts';
-export { readJsonFile } from './tensor/json-file.ts';
+export { pythonJson, readJsonFile } from './tensor/json-file.ts';
 export { checkOptions } from './config/options.ts';
 export { optionsOf } from './config/composed.ts';
 export { readTensors, writeTensors, type NamedTensor, type NamedTensors } from './tensor/named-tensors.ts';

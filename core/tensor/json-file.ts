@@ -23,3 +23,13 @@ export async function readJsonFile(path: string): Promise<Readonly<Record<string
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new GraftError('JSON_FILE', `${path} is not a JSON object.`);
   return value as Readonly<Record<string, unknown>>;
 }
+
+/**
+ * Writes JSON as Python's `json.dump(indent=2)` does, for readers that tell `1.0` from `1`: AdapterHub takes a scaling that
+ * is an integer for no scaling at all.
+ * @param floats keys whose numbers are floats
+ */
+export function pythonJson(value: unknown, floats: readonly string[]): string {
+  const whole = new RegExp(`^( *"(?:${floats.join('|')})": -?\\d+)(,?)$`, 'gm');
+  return JSON.stringify(value, null, 2).replace(whole, '$1.0$2');
+}

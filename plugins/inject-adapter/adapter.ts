@@ -39,7 +39,7 @@ export async function injectAdapter({ config, target, seed }: InjectCall<Adapter
     name: 'adapter',
     trainables,
     save: async (dir) => {
-      await writeFile(join(dir, CONFIG_FILE), `${JSON.stringify(adapterHubConfig(config.name, design, target.config), null, 2)}\n`);
+      await writeFile(join(dir, CONFIG_FILE), adapterHubConfig(config.name, design, target.config));
       await saveTrainables(join(dir, ADAPTER_FILE), trainables);
       return [CONFIG_FILE, ADAPTER_FILE];
     },

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { GraftError, readJsonFile, type ModelConfig, type tf } from 'graft';
+import { GraftError, pythonJson, readJsonFile, type ModelConfig, type tf } from 'graft';
 import { ACTIVATIONS } from './activation.ts';
 import type { Bottleneck } from './bottleneck.ts';
 import type { Design } from './design.ts';
@@ -48,10 +48,13 @@ const READ = new Set<string>([
 /** Fields that AdapterHub itself does not look at beside a block. */
 const UNUSED_IN_PARALLEL = new Set(['original_ln_before', 'residual_before_ln', 'adapter_residual_before_ln', 'stochastic_depth']);
 
-/** `adapter_config.json` as AdapterHub writes it: every field, keys sorted. */
-export function adapterHubConfig(name: string, design: Design, model: ModelConfig): Fields {
+/** Fields that must be written as floats, as AdapterHub asks for their Python type. */
+const FLOATS = ['scaling', 'dropout', 'stochastic_depth'];
+
+/** The text of `adapter_config.json` as AdapterHub writes it: every field, keys sorted. */
+export function adapterHubConfig(name: string, design: Design, model: ModelConfig): string {
   const architectures = model.raw['architectures'];
-  return {
+  const file: Fields = {
     config: sorted({ ...design, ...OFF, ...WITHOUT_EFFECT }),
     hidden_size: model.hidden_size,
     model_class: Array.isArray(architectures) ? architectures[0] : `${model.model_type[0]!.toUpperCase()}${model.model_type.slice(1)}ForCausalLM`,
@@ -60,6 +63,7 @@ export function adapterHubConfig(name: string, design: Design, model: ModelConfi
     name,
     version: VERSION,
   };
+  return pythonJson(file, FLOATS);
 }
 
 /**

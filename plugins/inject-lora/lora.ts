@@ -4,6 +4,7 @@ import {
   checkPatternsMatch,
   GraftError,
   loadTrainables,
+  pythonJson,
   saveTrainables,
   selectLinearSites,
   thawParameters,
@@ -52,7 +53,7 @@ export async function injectLora({ config, target, seed }: InjectCall<LoraOption
     name: 'lora',
     trainables,
     save: async (dir) => {
-      await writeFile(join(dir, CONFIG_FILE), `${JSON.stringify(peftConfig(config, target, paths), null, 2)}\n`);
+      await writeFile(join(dir, CONFIG_FILE), pythonJson(peftConfig(config, target, paths), ['lora_dropout']));
       await saveTrainables(join(dir, ADAPTER_FILE), trainables, { format: 'pt' });
       return [CONFIG_FILE, ADAPTER_FILE];
     },

@@ -40,7 +40,7 @@ export function loraToPeft(config: Fields, tensors: readonly string[], path: str
 }
 
 /**
- * AdapterHub's fields of PEFT's LoRA.
+ * AdapterHub's fields of PEFT's LoRA, sorted.
  * @param tensors names of its tensors
  * @param layerCount of the model
  * @throws GraftError `UNION_UNSUPPORTED` where AdapterHub can't say it
@@ -59,7 +59,7 @@ export function loraFromPeft(peft: Fields, tensors: readonly string[], layerCoun
   const kinds = [...new Set(places.map(({ place }) => place))];
   if (places.length !== layers.size * kinds.length) refuse("AdapterHub's LoRA stands on the same modules of each layer");
   const matrices = (['q', 'k', 'v'] as const).filter((matrix) => kinds.includes(matrix));
-  return {
+  const fields: Fields = {
     alpha: peft['lora_alpha'],
     architecture: 'lora',
     attn_matrices: matrices,
@@ -72,6 +72,7 @@ export function loraFromPeft(peft: Fields, tensors: readonly string[], layerCoun
     selfattn_lora: matrices.length > 0,
     ...OFF,
   };
+  return Object.fromEntries(Object.entries(fields).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 /** `model.layers.0.self_attn.q_proj.loras.<adapter>.lora_A` -> `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight` */

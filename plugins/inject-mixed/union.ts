@@ -4,7 +4,7 @@
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readJsonFile, readTensors, writeTensors, type NamedTensors } from 'graft';
+import { pythonJson, readJsonFile, readTensors, writeTensors, type NamedTensors } from 'graft';
 import { loraFromPeft, loraToPeft, peftName, unionName } from './union-lora.ts';
 
 export const UNION_PARTS = ['lora', 'adapter'] as const;
@@ -15,6 +15,9 @@ type Fields = Readonly<Record<string, unknown>>;
 const CONFIG = 'adapter_config.json';
 const HUB_WEIGHTS = 'adapter.safetensors';
 const PEFT_WEIGHTS = 'adapter_model.safetensors';
+
+/** Fields that AdapterHub asks to be floats. */
+const FLOATS = ['scaling', 'dropout', 'stochastic_depth'];
 
 /** Whether a folder holds an AdapterHub union of just these two methods. */
 export async function isUnion(dir: string): Promise<boolean> {
@@ -52,7 +55,7 @@ export async function joinUnion(apart: string, dir: string, layerCount: number):
   const ofAdapter = await readTensors(join(apart, 'adapter', HUB_WEIGHTS));
   const lora = loraFromPeft(peft, [...ofLora.keys()], layerCount);
   const joined: NamedTensors = new Map([...ofAdapter, ...[...ofLora].map(([key, tensor]) => [unionName(key, name), tensor] as const)].sort(([a], [b]) => (a < b ? -1 : 1)));
-  await writeFile(join(dir, CONFIG), `${JSON.stringify({ ...adapter, config: { architecture: 'union', configs: [adapter['config'], lora] } }, null, 2)}\n`);
+  await writeFile(join(dir, CONFIG), pythonJson({ ...adapter, config: { architecture: 'union', configs: [adapter['config'], lora] } }, FLOATS));
   await writeTensors(join(dir, HUB_WEIGHTS), joined);
   return [CONFIG, HUB_WEIGHTS];
 }
