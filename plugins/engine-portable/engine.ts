@@ -39,13 +39,25 @@ export async function startPortable(threads: number | 'auto' = 'auto'): Promise<
   return backendEngine({ name: 'portable', detail, device: 'cpu', threads: count }, memory && wasmOps(memory));
 }
 
+/** Node has none when it may not compile, as under `--jitless`. */
+function hasWebAssembly(): boolean {
+  return 'WebAssembly' in globalThis;
+}
+
+/** What an engine started now would run on. */
+export async function describePlatform(): Promise<string> {
+  if (!hasWebAssembly()) return 'plain JavaScript';
+  return (await hasSimd()) ? 'wasm simd' : 'wasm without simd';
+}
+
 /** Whether this machine runs WebAssembly's vector instructions. */
-export async function hasSimd(): Promise<boolean> {
+async function hasSimd(): Promise<boolean> {
   return Boolean(await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT'));
 }
 
 /** Why wasm did not load; undefined when it did, and `running` says how. */
 async function setWasm(wanted: number): Promise<string | undefined> {
+  if (!hasWebAssembly()) return 'this Node runs without WebAssembly';
   try {
     const simd = await hasSimd();
     const threads = simd ? Math.min(Math.max(1, wanted), MOST_THREADS) : 1;

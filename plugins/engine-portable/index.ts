@@ -1,5 +1,5 @@
 import { definePlugin, token, Type, type EngineProbe, type EngineProvider } from 'graft';
-import { hasSimd, startPortable } from './engine.ts';
+import { describePlatform, startPortable } from './engine.ts';
 
 export default definePlugin({
   provides: token<EngineProvider>('engine:portable'),
@@ -7,7 +7,7 @@ export default definePlugin({
   setup: () => ({
     // Runs everywhere, so everything else that runs is preferred.
     preference: () => 1,
-    probe: async (): Promise<EngineProbe> => ({ state: 'available', detail: (await hasSimd()) ? 'wasm simd' : 'wasm without simd', device: 'cpu' }),
+    probe: async (): Promise<EngineProbe> => ({ state: 'available', detail: await describePlatform(), device: 'cpu' }),
     start: ({ threads }) => startPortable(threads),
   }),
 });

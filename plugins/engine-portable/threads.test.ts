@@ -8,8 +8,8 @@ import { describeOps } from '../../test/support/ops-suite.ts';
 import { startPortable } from './engine.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const digest = async (threads: number) => {
-  const { stdout } = await promisify(execFile)(process.execPath, ['--import', 'tsx', fileURLToPath(new URL('fixtures/digest.ts', import.meta.url)), String(threads)], { cwd: root });
+const digest = async (threads: number, ...flags: string[]) => {
+  const { stdout } = await promisify(execFile)(process.execPath, [...flags, '--import', 'tsx', fileURLToPath(new URL('fixtures/digest.ts', import.meta.url)), String(threads)], { cwd: root });
   return JSON.parse(stdout) as { detail: string; threads: number; digest: string };
 };
 
@@ -17,6 +17,10 @@ it('computes the same bits in every process, and with any number of threads', as
   const runs = [await digest(1), await digest(1), await digest(2), await digest(3)];
   expect(runs.map((run) => run.detail)).toEqual(['wasm simd, 1 thread', 'wasm simd, 1 thread', 'wasm simd, 2 threads', 'wasm simd, 3 threads']);
   expect(new Set(runs.map((run) => run.digest)).size).toBe(1);
+});
+
+it('computes in plain JavaScript where Node has no WebAssembly, and says so', async () => {
+  expect((await digest(1, '--jitless')).detail).toBe('plain JavaScript (wasm did not load: this Node runs without WebAssembly)');
 });
 
 describe('with two threads', () => {
