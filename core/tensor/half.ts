@@ -26,8 +26,9 @@ export function toFloat32(source: WeightSource): Float32Array {
   if (bytes.byteLength !== size * BYTES[source.dtype]) {
     throw new GraftError('WEIGHT_SIZE', `${source.name} has ${bytes.byteLength} bytes; shape [${source.shape.join(', ')}] of ${source.dtype} needs ${size * BYTES[source.dtype]}.`);
   }
-  if (source.dtype === 'F32') return new Float32Array(bytes.slice().buffer);
-  const aligned = bytes.byteOffset % 2 === 0 ? bytes : bytes.slice();
+  // Not `slice`: a Buffer's is a view of the pool that it came from.
+  if (source.dtype === 'F32') return new Float32Array(new Uint8Array(bytes).buffer);
+  const aligned = bytes.byteOffset % 2 === 0 ? bytes : new Uint8Array(bytes);
   const halves = new Uint16Array(aligned.buffer, aligned.byteOffset, size);
   const bits = new Uint32Array(size);
   if (source.dtype === 'BF16') for (let i = 0; i < size; i++) bits[i] = halves[i]! << 16;

@@ -43,6 +43,14 @@ describe('freezing', () => {
     expect([...frozen.toTensor().dataSync()]).toEqual([1, 2]);
   });
 
+  it('reads a Buffer that is part of a pool', () => {
+    const pool = Buffer.alloc(64);
+    pool.writeFloatLE(1.5, 21);
+    pool.writeFloatLE(-2, 25);
+    const frozen = freezePortable({ name: 'w', dtype: 'F32', shape: [1, 2], bytes: () => pool.subarray(21, 29) }, 'f32');
+    expect([...frozen.toTensor().dataSync()]).toEqual([1.5, -2]);
+  });
+
   it('outlives a tidy, and disposes all that it made', () => {
     const before = tf.memory().numTensors;
     let frozen!: FrozenWeight;
