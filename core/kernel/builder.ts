@@ -20,9 +20,7 @@ export interface Build extends PluginFolder {
 /** Marks a `require` that stands for an ES import, which sees a CommonJS package differently than `require` does. */
 export const IMPORTED = 'import:';
 
-const extensionToLoader: Readonly<Record<string, esbuild.Loader>> = {
-  '.ts': 'ts', '.mts': 'ts', '.cts': 'ts', '.tsx': 'tsx', '.js': 'js', '.mjs': 'js', '.cjs': 'js', '.jsx': 'jsx', '.json': 'json', '.txt': 'text', '.html': 'text',
-};
+const extensionToLoader: Readonly<Record<string, esbuild.Loader>> = { '.ts': 'ts', '.mts': 'ts', '.cts': 'ts', '.js': 'js', '.mjs': 'js', '.cjs': 'js', '.json': 'json', '.txt': 'text', '.html': 'text' };
 
 /** A decorator at the start of a line or of a parameter. Seeing one in a comment costs a few milliseconds and no more. */
 const DECORATOR = /(?:^|[(,;{}]|\bexport|\bdefault)[ \t]*@[A-Za-z_$]/m;
@@ -37,23 +35,15 @@ export async function buildPlugin(folder: PluginFolder): Promise<Build> {
   const fileToBytes = new Map<string, Buffer>();
   const result = await esbuild
     .build({
+      ...{ bundle: true, write: false, format: 'cjs', platform: 'node', target: 'node20', sourcemap: 'inline', sourcesContent: false, keepNames: true, logLevel: 'silent' },
       entryPoints: [folder.entry],
-      bundle: true,
-      write: false,
-      format: 'cjs',
-      platform: 'node',
-      target: 'node20',
       outfile: join(folder.dir, 'bundle.cjs'),
       absWorkingDir: folder.dir,
-      sourcemap: 'inline',
-      sourcesContent: false,
-      keepNames: true,
       // `import()` becomes a require in a promise, so that host packages and the plugin's own are found as everywhere else.
       supported: { 'dynamic-import': false },
       define: { 'import.meta.url': '__importMetaUrl', 'import.meta.dirname': '__dirname', 'import.meta.filename': '__filename' },
       banner: { js: 'const __importMetaUrl = require("node:url").pathToFileURL(__filename).href;' },
       tsconfigRaw: { compilerOptions: { experimentalDecorators: true } },
-      logLevel: 'silent',
       plugins: [ownFiles(folder, fileToBytes)],
     })
     .catch((error: unknown) => {
@@ -88,8 +78,8 @@ function ownFiles(folder: PluginFolder, fileToBytes: Map<string, Buffer>): esbui
         const loader = extensionToLoader[extname(path)];
         if (loader === undefined) return { errors: [{ text: `A plugin cannot import files of the type ${extname(path) || 'without an extension'}.` }] };
         const source = bytes.toString('utf8');
-        if (!/^[jt]sx?$/.test(loader) || !DECORATOR.test(source)) return { contents: source, loader };
-        return { contents: await compileDecorators(source, path, loader.startsWith('ts') ? 'typescript' : 'ecmascript'), loader: 'js' };
+        if ((loader !== 'ts' && loader !== 'js') || !DECORATOR.test(source)) return { contents: source, loader };
+        return { contents: await compileDecorators(source, path, loader === 'ts' ? 'typescript' : 'ecmascript'), loader: 'js' };
       });
     },
   };

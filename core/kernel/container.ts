@@ -10,16 +10,11 @@ const { typeInfo } = require('tsyringe/dist/cjs/dependency-container.js') as { r
 
 type Class = Parameters<ReturnType<typeof Tsyringe.injectable>>[0];
 
-/** A generation's own injection container, and the tsyringe that its code imports. */
-export interface GenerationContainer {
-  readonly container: DependencyContainer;
-  /** tsyringe, but its decorators register in `container` rather than in the process's global one. */
-  readonly tsyringe: typeof Tsyringe;
-  /** Takes the generation's classes out of tsyringe's global map, and disposes what the container made. */
-  dispose(): Promise<void>;
-}
-
-export function createContainer(): GenerationContainer {
+/**
+ * A generation's own injection container, and the tsyringe that its code imports, whose decorators register in that
+ * container rather than in the process's global one. `dispose` takes the generation's classes out of tsyringe's global map.
+ */
+export function createContainer(): { readonly container: DependencyContainer; readonly tsyringe: typeof Tsyringe; dispose(): Promise<void> } {
   const container = tsyringe.container.createChildContainer();
   const classes: Class[] = [];
   const injectable: typeof Tsyringe.injectable = (options) => (target) => {

@@ -4,14 +4,11 @@ import type { Rejection } from '../contracts/index.ts';
 import { GraftError, reasonOf } from './errors.ts';
 import { readPluginFolder, type PluginFolder } from './manifest.ts';
 
-/** What the folders hold, in order of precedence: of two plugins of one id the first is taken. */
-export interface Discovery {
-  readonly idToFolder: ReadonlyMap<string, PluginFolder>;
-  readonly rejected: readonly Rejection[];
-}
-
-/** Reads every folder, once by whatever links it is reached; one that cannot be a plugin is reported with its reason and skipped. */
-export async function discover(folders: readonly string[], apiVersion: string): Promise<Discovery> {
+/**
+ * Reads folders in order of precedence, each once by whatever links it is reached. One that cannot be a plugin, or is a
+ * second one of the same id, is reported with its reason and skipped.
+ */
+export async function discover(folders: readonly string[], apiVersion: string): Promise<{ readonly idToFolder: ReadonlyMap<string, PluginFolder>; readonly rejected: readonly Rejection[] }> {
   const idToFolder = new Map<string, PluginFolder>();
   const rejected: Rejection[] = [];
   const reject = (dir: string, error: unknown): void => void rejected.push({ dir, code: GraftError.is(error) ? error.code : 'MANIFEST_INVALID', reason: reasonOf(error) });

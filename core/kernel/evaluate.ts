@@ -4,10 +4,8 @@ import type * as Tsyringe from 'tsyringe';
 import { IMPORTED, type Build } from './builder.ts';
 import { GraftError, reasonOf } from './errors.ts';
 
-/** What Node does to run a CommonJS file; not in its types. */
-interface CompilableModule extends NodeModule {
-  _compile(code: string, filename: string): void;
-}
+/** With what Node does to run a CommonJS file, which is not in its types. */
+type CompilableModule = NodeModule & { _compile(code: string, filename: string): void };
 
 /**
  * Runs a bundle as a CommonJS module that nothing else refers to, so that the collector can take it once its generation

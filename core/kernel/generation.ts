@@ -9,17 +9,6 @@ import { checkConfigs } from './schema.ts';
 import { createScope, type OwnedScope } from './scope.ts';
 import { placeOf } from './stack.ts';
 
-/** What every generation of a kernel is prepared with. */
-export type Environment = Required<Pick<KernelOptions, 'hostModules' | 'log' | 'setupMs' | 'disposeMs'>>;
-
-/** What one generation is made of: its number is 1 for the slot's first, and its schema must accept the configs, which are in use. */
-export interface Ingredients {
-  readonly build: Build;
-  readonly number: number;
-  readonly tokenToProvider: ReadonlyMap<string, Generation>;
-  readonly configs: readonly unknown[];
-}
-
 /** Who holds a generation: a call up to the drain deadline, a pinned lease however long, a dependent until it is disposed itself. */
 export type Holder = 'call' | 'pinned' | 'dependent';
 
@@ -44,24 +33,26 @@ export class Generation {
   /**
    * Evaluates a build, validates, and sets up in a scope that nobody sees yet. When any of it fails, all that was acquired
    * on the way is released.
+   * @param number 1 for the slot's first
+   * @param configs those in use, which its schema must accept
    * @throws GraftError `PLUGIN_EVALUATE`, `PLUGIN_SETUP`, `PLUGIN_SETUP_TIMEOUT`, and those of hooks.ts and schema.ts
    */
-  static async prepare({ build, number, tokenToProvider, configs }: Ingredients, environment: Environment): Promise<Generation> {
+  static async prepare(build: Build, number: number, tokenToProvider: ReadonlyMap<string, Generation>, configs: readonly unknown[], options: KernelOptions): Promise<Generation> {
     const info: GenerationInfo = { plugin: build.id, version: build.manifest.version, hash: build.hash, number };
-    const log = environment.log.child({ plugin: build.id });
-    const scope = createScope(`${build.id} generation ${number}`, log, environment.disposeMs);
+    const log = options.log.child({ plugin: build.id });
+    const scope = createScope(`${build.id} generation ${number}`, log, options.disposeMs);
     try {
       for (const [name, provider] of tokenToProvider) scope.own(`${name} generation ${provider.info.number}`, provider.acquire('dependent').release);
       const { container, tsyringe, dispose } = createContainer();
       scope.own('injection container', dispose);
       const began = performance.now();
-      const exported = await blame(build, 'PLUGIN_EVALUATE', 'failed when its code was run', () => evaluate(build, environment.hostModules, tsyringe));
+      const exported = await blame(build, 'PLUGIN_EVALUATE', 'failed when its code was run', () => evaluate(build, options.hostModules, tsyringe));
       const definition = checkDefinition(build.id, exported, build.manifest);
       checkConfigs(build.id, definition.config, configs);
       const evaluated = performance.now();
       const needs = Object.fromEntries(Object.entries(definition.needs).map(([key, { name }]) => [key, tokenToProvider.get(name)!.value]));
       const setup = blame(build, 'PLUGIN_SETUP', 'failed in its setup', () => definition.setup({ needs, scope, log, container, generation: info }));
-      const value = await within(environment.setupMs, build.id, setup);
+      const value = await within(options.setupMs ?? 10_000, build.id, setup);
       checkHooks(build.id, value, build.manifest);
       return new Generation(build, info, definition.config, value, scope, { evaluateMs: evaluated - began, setupMs: performance.now() - evaluated });
     } catch (error) {
@@ -103,8 +94,7 @@ export class Generation {
   }
 
   report(): GenerationReport {
-    const { info, activatedAt, times, build, scope } = this;
-    return { ...info, ...times, buildMs: build.ms, leases: this.#leases.size, holds: scope.holds, activatedAt };
+    return { ...this.info, ...this.times, buildMs: this.build.ms, leases: this.#leases.size, holds: this.scope.holds, activatedAt: this.activatedAt };
   }
 
   #waitOnlyFor(...holders: readonly Holder[]): void {

@@ -11,14 +11,6 @@ export function withDependents(ids: Iterable<string>, idToConsumes: IdToConsumes
   return reached;
 }
 
-/** Everything that an id consumes, directly or through others. */
-export function providersOf(id: string, idToConsumes: IdToConsumes, reached = new Set<string>()): Set<string> {
-  for (const token of idToConsumes.get(id) ?? []) {
-    if (!reached.has(token)) providersOf(token, idToConsumes, reached.add(token));
-  }
-  return reached;
-}
-
 /** Splits ids into groups that have nothing to do with each other. */
 export function components(ids: ReadonlySet<string>, idToConsumes: IdToConsumes): readonly ReadonlySet<string>[] {
   const groups: Set<string>[] = [];

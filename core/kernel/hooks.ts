@@ -41,6 +41,5 @@ export function checkHooks(id: string, value: unknown, manifest: PluginManifest)
 }
 
 function describe(value: unknown): string {
-  if (value === null || value === undefined) return String(value);
-  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
+  return value === null || value === undefined ? String(value) : typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }

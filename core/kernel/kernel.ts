@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { distance } from 'fastest-levenshtein';
+import { closest } from 'fastest-levenshtein';
 import type { TSchema } from 'typebox';
 import type { Disposer, Kernel, KernelEvent, KernelOptions, KernelReport, Lease, LeaseOptions, Rejection, Stage, StageHooks } from '../contracts/index.ts';
 import { buildPlugin, type Build } from './builder.ts';
@@ -8,17 +8,14 @@ import { GraftError, reasonOf } from './errors.ts';
 import { Generation } from './generation.ts';
 import { STAGES } from './hooks.ts';
 import type { PluginFolder } from './manifest.ts';
-import { DISPOSE_MS } from './scope.ts';
 import { signatureOf } from './signature.ts';
 import { Slot } from './slot.ts';
 import { activate, type SwapHost } from './swap.ts';
-import { watchFolders, type Watcher } from './watcher.ts';
+import { watchFolders } from './watcher.ts';
 
 /** Finds, builds and sets up every plugin of the folders; one that fails is reported and does not keep the others from working. */
-export async function createKernel(options: KernelOptions): Promise<Kernel> {
-  const kernel = new Microkernel(options);
-  await kernel.start();
-  return kernel;
+export function createKernel(options: KernelOptions): Promise<Kernel> {
+  return new Microkernel(options).start();
 }
 
 class Microkernel implements Kernel, SwapHost {
@@ -29,15 +26,17 @@ class Microkernel implements Kernel, SwapHost {
   #rejected: readonly Rejection[] = [];
   #packages: readonly string[] = [];
   #turn: Promise<void> = Promise.resolve();
-  #watcher: Watcher | undefined;
+  #watcher: { close(): Promise<void> } | undefined;
   #disposal: Promise<void> | undefined;
 
   constructor(private readonly options: KernelOptions) {}
 
-  async start(): Promise<void> {
-    // Watching begins before reading, so that no edit falls between the two.
-    if (this.options.watch === true) this.#watcher = await watchFolders(this.options.dirs, (since) => void this.#take(() => this.#refresh(since)));
+  async start(): Promise<Kernel> {
+    // Watching begins before reading, so that no edit falls between the two. What fails there is logged by its turn.
+    const look = (since: number): void => void this.#take(() => this.#refresh(since)).catch(() => {});
+    if (this.options.watch === true) this.#watcher = await watchFolders(this.options.dirs, look);
     await this.refresh();
+    return this;
   }
 
   lease<S extends Stage>(stage: S, name: string, options?: LeaseOptions): Lease<StageHooks[S]> {
@@ -99,9 +98,8 @@ class Microkernel implements Kernel, SwapHost {
   }
 
   prepare(slot: Slot, build: Build, tokenToProvider: ReadonlyMap<string, Generation>): Promise<Generation> {
-    const { hostModules, log, setupMs = 10_000, disposeMs = DISPOSE_MS } = this.options;
     const configs = [...(this.#idToConfigs.get(slot.id) ?? [])].map(({ config }) => config);
-    return Generation.prepare({ build, number: slot.generations + 1, tokenToProvider, configs }, { hostModules, log, setupMs, disposeMs });
+    return Generation.prepare(build, slot.generations + 1, tokenToProvider, configs, this.options);
   }
 
   fail(slot: Slot, error: unknown): void {
@@ -118,8 +116,9 @@ class Microkernel implements Kernel, SwapHost {
     slot.current = generation;
     if (generation !== undefined) {
       generation.activatedAt = new Date();
-      slot.generations++;
-      this.#emit({ type: 'swapped', generation: generation.info, saveToActiveMs: performance.now() - slot.editedAt });
+      const saveToActiveMs = performance.now() - slot.editedAt;
+      if (slot.generations++ > 0) this.options.log.info(`${slot.id} generation ${slot.generations} serves, ${saveToActiveMs.toFixed(0)} ms after the edit.`);
+      this.#emit({ type: 'swapped', generation: generation.info, saveToActiveMs });
     }
     if (old !== undefined) this.#retire(slot, old);
   }
@@ -137,9 +136,8 @@ class Microkernel implements Kernel, SwapHost {
   #remove(slot: Slot): void {
     this.idToSlot.delete(slot.id);
     slot.removed = true;
-    this.#gone.add(slot);
     if (slot.current !== undefined) this.publish(slot, undefined);
-    if (slot.draining.size === 0) this.#gone.delete(slot);
+    if (slot.draining.size > 0) this.#gone.add(slot);
     this.#emit({ type: 'removed', plugin: slot.id });
   }
 
@@ -189,16 +187,12 @@ class Microkernel implements Kernel, SwapHost {
     const built = await buildPlugin(folder).catch((error: unknown) => ({ error }));
     // Written to while it was read, as by a checkout: what was built may be half of each.
     if (looks > 1 && existsSync(folder.entry) && (await signatureOf(folder.dir)) !== signature) return this.#build(slot, folder, since, looks - 1);
-    if ('error' in built) {
-      this.fail(slot, built.error);
-      return undefined;
-    }
+    if ('error' in built) return void this.fail(slot, built.error);
     slot.latest = built;
     const serving = slot.current?.build;
-    if (built.hash === serving?.hash && built.dir === serving.dir) slot.failure = undefined;
-    else if (serving === undefined || folder.manifest.swap === 'live') return built;
-    else this.fail(slot, new GraftError('RESTART_REQUIRED', `${slot.id} was edited; it is swapped only when the host starts.`));
-    return undefined;
+    if (built.hash === serving?.hash && built.dir === serving.dir) return void (slot.failure = undefined);
+    if (serving === undefined || folder.manifest.swap === 'live') return built;
+    return void this.fail(slot, new GraftError('RESTART_REQUIRED', `${slot.id} was edited; it is swapped only when the host starts.`));
   }
 
   #emit(event: KernelEvent): void {
@@ -219,9 +213,7 @@ function keepsServing(slot: Slot, { dir, code }: Rejection): boolean {
 }
 
 function unknownPlugin(token: string, ids: readonly string[]): GraftError {
-  const prefix = token.slice(0, token.indexOf(':') + 1);
-  const alike = ids.filter((id) => id.startsWith(prefix));
-  const nearest = [...alike].sort((a, b) => distance(a, token) - distance(b, token))[0];
-  const hint = nearest === undefined ? '`graft plugins` lists what there is.' : `Did you mean ${nearest}? There are: ${alike.sort().join(', ')}.`;
+  const alike = ids.filter((id) => id.startsWith(token.slice(0, token.indexOf(':') + 1))).sort();
+  const hint = alike.length === 0 ? '`graft plugins` lists what there is.' : `Did you mean ${closest(token, alike)}? There are: ${alike.join(', ')}.`;
   return new GraftError('PLUGIN_UNKNOWN', `There is no plugin ${token}.`, { hint });
 }

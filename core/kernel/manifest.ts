@@ -29,17 +29,11 @@ export async function readPluginFolder(dir: string, apiVersion: string): Promise
   const file = join(dir, 'package.json');
   const source = await readFile(file, 'utf8').catch(() => undefined);
   if (source === undefined) throw new GraftError('MANIFEST_MISSING', `${dir} has no package.json, so it is not a plugin.`);
-  let json: unknown;
-  try {
-    json = JSON.parse(source);
-  } catch (error) {
-    throw new GraftError('MANIFEST_INVALID', `${file} is not valid JSON: ${reasonOf(error)}`);
-  }
+  const json = parseJson(source, file);
   if (!isRecord(json) || !('graft' in json)) throw new GraftError('MANIFEST_MISSING', `${file} has no "graft" key, so ${dir} is not a plugin.`);
   const manifest = checkManifest(json, json['graft'], file);
-  if (!semver.satisfies(apiVersion, manifest.api, { includePrerelease: true })) {
-    throw new GraftError('API_MISMATCH', `${file}: ${manifest.packageName} is written for plugin API ${manifest.api}, and this is ${apiVersion}.`);
-  }
+  const fits = semver.satisfies(apiVersion, manifest.api, { includePrerelease: true });
+  if (!fits) throw new GraftError('API_MISMATCH', `${file}: ${manifest.packageName} is written for plugin API ${manifest.api}, and this is ${apiVersion}.`);
   return { id: manifest.provides ?? `${manifest.stage}:${manifest.name}`, dir, manifest, source, entry: entryOf(dir, json, file) };
 }
 
@@ -60,25 +54,25 @@ function checkManifest(packageJson: Record<string, unknown>, graft: unknown, fil
   if (stage !== undefined && !STAGES.includes(stage as Stage)) invalid(`"graft.stage" is ${JSON.stringify(stage)}; it must be one of ${STAGES.join(', ')}.`);
   if (!Array.isArray(consumes) || consumes.some((name) => typeof name !== 'string')) invalid('"graft.consumes" must be a list of token names.');
   if (swap !== 'live' && swap !== 'restart') invalid(`"graft.swap" is ${JSON.stringify(swap)}; it must be "live" or "restart".`);
-  return {
-    packageName: text(packageJson['name'], 'name'),
-    version,
-    api,
-    ...(stage === undefined ? { provides: text(provides, 'graft.provides') } : { stage: stage as Stage }),
-    name: text(graft['name'], 'graft.name'),
-    consumes: consumes as string[],
-    swap: swap as PluginManifest['swap'],
-  };
+  const offer = stage === undefined ? { provides: text(provides, 'graft.provides') } : { stage: stage as Stage };
+  const names = { packageName: text(packageJson['name'], 'name'), name: text(graft['name'], 'graft.name') };
+  return { ...names, ...offer, version, api, consumes: consumes as string[], swap: swap as PluginManifest['swap'] };
 }
 
-function entryOf(dir: string, packageJson: Record<string, unknown>, file: string): string {
-  const { main } = packageJson;
+function entryOf(dir: string, { main }: Record<string, unknown>, file: string): string {
   const names = typeof main === 'string' ? [main] : ['index.ts', 'index.js', 'index.mjs', 'index.cjs'];
   const entry = names.map((name) => join(dir, name)).find((path) => existsSync(path));
   if (entry !== undefined) return entry;
-  throw new GraftError('MANIFEST_INVALID', `${file}: ${typeof main === 'string' ? `"main" is ${JSON.stringify(main)}, and there is no such file.` : 'there is no "main", and no index.ts or index.js beside it.'}`);
+  const problem = typeof main === 'string' ? `"main" is ${JSON.stringify(main)}, and there is no such file.` : 'there is no "main", and no index.ts or index.js beside it.';
+  throw new GraftError('MANIFEST_INVALID', `${file}: ${problem}`);
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+function parseJson(text: string, file: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new GraftError('MANIFEST_INVALID', `${file} is not valid JSON: ${reasonOf(error)}`);
+  }
 }
+
+const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);

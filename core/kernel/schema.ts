@@ -1,16 +1,13 @@
+import type { Ajv } from 'ajv';
 import { Ajv2019 } from 'ajv/dist/2019.js';
 import addFormats from 'ajv-formats';
 import type { TSchema } from 'typebox';
 import { GraftError } from './errors.ts';
 
+const newAjv = (): Ajv => addFormats.default(new Ajv2019({ allErrors: true, useDefaults: true, coerceTypes: false, strict: false, addUsedSchema: false }));
+
 /** One instance for the meta-schema; schemas of plugins are compiled each in an instance of its own, which goes with them. */
 const metaAjv = newAjv();
-
-function newAjv(): Ajv2019 {
-  const ajv = new Ajv2019({ allErrors: true, useDefaults: true, coerceTypes: false, strict: false, addUsedSchema: false });
-  addFormats.default(ajv);
-  return ajv;
-}
 
 /**
  * Checks that a plugin's schema is one, and that every config in use is still good under it, defaults filled in. The

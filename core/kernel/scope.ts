@@ -12,20 +12,13 @@ export interface OwnedScope extends Scope {
   dispose(): Promise<void>;
 }
 
-/** A disposer that takes longer is named and left behind. */
-export const DISPOSE_MS = 5_000;
-
-interface Held {
-  readonly label: string;
-  readonly dispose: Disposer;
-  readonly child?: OwnedScope;
-}
+type Held = { readonly label: string; readonly dispose: Disposer; readonly child?: OwnedScope };
 
 /**
  * @param owner for messages: `inject:lora generation 3`
- * @param disposeMs how long one disposer may take
+ * @param disposeMs a disposer that takes longer is named and left behind
  */
-export function createScope(owner: string, log: Logger, disposeMs: number = DISPOSE_MS): OwnedScope {
+export function createScope(owner: string, log: Logger, disposeMs = 5_000): OwnedScope {
   const held = new Set<Held>();
   const failures: string[] = [];
   const aborter = new AbortController();

@@ -35,8 +35,7 @@ export class Slot {
 
   get state(): SlotState {
     if (this.removed) return 'disabled';
-    if (this.current !== undefined) return 'active';
-    return this.failure === undefined ? 'pending' : 'failed';
+    return this.current !== undefined ? 'active' : this.failure === undefined ? 'pending' : 'failed';
   }
 
   get reason(): string | undefined {

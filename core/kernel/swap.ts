@@ -1,7 +1,7 @@
 import type { Build } from './builder.ts';
-import { GraftError } from './errors.ts';
+import { GraftError, reasonOf } from './errors.ts';
 import type { Generation } from './generation.ts';
-import { components, inOrder, providersOf, withDependents, type IdToConsumes } from './graph.ts';
+import { components, inOrder, withDependents, type IdToConsumes } from './graph.ts';
 import type { Slot } from './slot.ts';
 
 /** What the kernel lends to a swap. */
@@ -44,8 +44,10 @@ async function activateTogether(wanted: Map<string, Build>, ids: ReadonlySet<str
     const orphans = [...ids].filter((id) => (idToConsumes.get(id) ?? []).some((token) => !host.idToSlot.has(token)));
     const affected = [...withDependents([...wanted.keys(), ...orphans], idToConsumes)].filter((id) => wanted.has(id) || host.idToSlot.get(id)?.current !== undefined);
     const { order, cycle } = inOrder(new Set(affected), idToConsumes);
-    const round = cycle === undefined ? await prepareInOrder(order, wanted, host) : blameCycle(cycle, wanted);
-    if (round.fault === undefined) {
+    const inCycle = cycle?.find((id) => wanted.has(id));
+    const round = await prepareInOrder(order, wanted, host);
+    const fault = inCycle === undefined ? round.fault : { id: inCycle, error: new GraftError('DEPENDENCY_CYCLE', `${inCycle}: plugins consume each other in a circle: ${cycle!.join(' -> ')}.`) };
+    if (fault === undefined) {
       for (const id of order) {
         const slot = host.idToSlot.get(id)!;
         const wait = round.idToWait.get(id);
@@ -56,7 +58,7 @@ async function activateTogether(wanted: Map<string, Build>, ids: ReadonlySet<str
       return;
     }
     for (const generation of [...round.idToPrepared.values()].reverse()) await generation.retire(0);
-    for (const [id, error] of culprits(round.fault, wanted, idToConsumes)) {
+    for (const [id, error] of culprits(fault, wanted, idToConsumes)) {
       wanted.delete(id);
       host.fail(host.idToSlot.get(id)!, error);
     }
@@ -75,11 +77,11 @@ async function prepareInOrder(order: readonly string[], wanted: ReadonlyMap<stri
       if (provider === undefined) wait ??= `${id} -> ${round.idToWait.get(token) ?? missing(token, host)}`;
       else tokenToProvider.set(token, provider);
     }
-    if (wait !== undefined && (slot.current === undefined || !wanted.has(id))) {
-      round.idToWait.set(id, wait);
-      continue;
-    }
     try {
+      if (wait !== undefined && (slot.current === undefined || !wanted.has(id))) {
+        round.idToWait.set(id, wait);
+        continue;
+      }
       if (wait !== undefined) throw new GraftError('PROVIDER_MISSING', `${id}: what it consumes is not there: ${wait}.`);
       if (!wanted.has(id) && build.manifest.swap === 'restart') throw new GraftError('RESTART_REQUIRED', `${id} is swapped only when the host starts`);
       round.idToPrepared.set(id, await host.prepare(slot, build, tokenToProvider));
@@ -100,15 +102,8 @@ function missing(token: string, { idToSlot }: SwapHost): string {
 /** An edit is to blame for its own failure, and for that of a running dependent which was not edited. */
 function culprits({ id, error }: NonNullable<Round['fault']>, wanted: ReadonlyMap<string, Build>, idToConsumes: IdToConsumes): readonly (readonly [string, unknown])[] {
   if (wanted.has(id)) return [[id, error]];
-  const reason = error instanceof Error ? error.message : String(error);
-  return [...providersOf(id, idToConsumes)]
-    .filter((provider) => wanted.has(provider))
-    .map((provider) => [provider, new GraftError('DEPENDENT_REFUSED', `${provider}: its dependent ${id} cannot be set up with it, so both stay as they were: ${reason}`, { cause: error })]);
-}
-
-function blameCycle(cycle: readonly string[], wanted: ReadonlyMap<string, Build>): Round {
-  const id = cycle.find((each) => wanted.has(each))!;
-  return { idToPrepared: new Map(), idToWait: new Map(), fault: { id, error: new GraftError('DEPENDENCY_CYCLE', `${id}: plugins consume each other in a circle: ${cycle.join(' -> ')}.`) } };
+  const providers = [...wanted.keys()].filter((provider) => withDependents([provider], idToConsumes).has(id));
+  return providers.map((provider) => [provider, new GraftError('DEPENDENT_REFUSED', `${provider}: its dependent ${id} cannot be set up with it, so both stay as they were: ${reasonOf(error)}`, { cause: error })]);
 }
 
 function consumesOf(idToBuild: ReadonlyMap<string, Build>, { idToSlot }: SwapHost): IdToConsumes {

@@ -5,20 +5,15 @@ import { isIgnored } from './signature.ts';
 
 /** How long nothing may change before a change counts as settled. */
 const QUIET_MS = 25;
-
 /** A second look after a change: what was written into a folder while it was only just being watched raised no event. */
 const SECOND_LOOK_MS = 500;
-
-export interface Watcher {
-  close(): Promise<void>;
-}
 
 /**
  * Watches folders of plugins, whether they exist yet or not, and tells once per settled change: a save in several steps,
  * or a checkout of many files, is one.
  * @param look is given when the first of the changes was seen, by `performance.now()`; it finds out what changed, if anything
  */
-export async function watchFolders(dirs: readonly string[], look: (since: number) => void): Promise<Watcher> {
+export async function watchFolders(dirs: readonly string[], look: (since: number) => void): Promise<{ close(): Promise<void> }> {
   const roots = dirs.map((dir) => resolve(dir));
   const isOutside = (path: string): boolean => !roots.some((root) => path === root || root.startsWith(path + sep) || (path.startsWith(root + sep) && !isIgnored(basename(path))));
   const watcher = watch(roots.map(nearestExisting), { ignoreInitial: true, ignored: isOutside });
