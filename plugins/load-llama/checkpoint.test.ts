@@ -1,9 +1,10 @@
 import { cp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { GraftError, SafetensorsFile, tf, type CausalLM } from 'graft';
+import { GraftError, SafetensorsFile, tf, type CausalLM, type RunEvent } from 'graft';
 import { checkpoint, editWeights, readJson, temporaryFolder, tensor } from '../../test/support/checkpoint.ts';
-import { loadFolder } from '../../test/support/model.ts';
+import { loadCall, loadFolder } from '../../test/support/model.ts';
+import { loadLlama, loadLlamaTokenizer } from './load.ts';
 
 /** The error that loading a folder ends with. */
 async function refusal(dir: string): Promise<GraftError> {
@@ -220,5 +221,69 @@ describe('saving', () => {
     await rm(copy, { recursive: true });
     await expect(model.save(await temporaryFolder())).rejects.toThrow(`${join(copy, 'config.json')} has gone since the model was loaded`);
     model.dispose();
+  });
+});
+
+describe('loading', () => {
+  it('tells of every byte of the weights', async () => {
+    const events: RunEvent[] = [];
+    const { model } = await loadLlama({ ...(await loadCall(await checkpoint('biases_tied_sharded'))), emit: (event) => events.push(event) });
+    const bytes = [...model.parameters.values()].reduce((sum, { size }) => sum + 2 * size, 0);
+    expect(events.length).toBe(model.parameters.size);
+    expect(events[events.length - 1]).toEqual({ type: 'progress', label: 'weights', done: bytes, total: bytes, unit: 'bytes' });
+    model.dispose();
+  });
+
+  it('stops where it is cancelled, and leaves no tensor behind', async () => {
+    const call = await loadCall(await checkpoint('peft'));
+    const before = tf.memory().numTensors;
+    const controller = new AbortController();
+    const emit = () => controller.abort(new Error('cancelled by the user'));
+    await expect(loadLlama({ ...call, signal: controller.signal, emit })).rejects.toThrow('cancelled by the user');
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  it('of config and tokenizer alone needs no weights', async () => {
+    const dir = await checkpoint('peft');
+    await rm(join(dir, 'model.safetensors'));
+    const { config, tokenizer } = await loadLlamaTokenizer(await loadCall(dir));
+    expect(config.vocab_size).toBe(64);
+    expect([...tokenizer.encode('7 63 0')]).toEqual([7, 63, 0]);
+  });
+
+  it('finds a folder relative to the config file', async () => {
+    const dir = await checkpoint('peft');
+    const { model } = await loadLlama({ ...(await loadCall(`./${basename(dir)}`)), baseDir: dirname(dir) });
+    expect(model.target('s').baseModel).toBe(`./${basename(dir)}`);
+    model.dispose();
+  });
+
+  it('warns of attention dropout, which is not computed', async () => {
+    const warnings: string[] = [];
+    const call = await loadCall(await checkpoint('peft', { attention_dropout: 0.1 }));
+    (await loadLlama({ ...call, log: { ...call.log, warn: (message) => warnings.push(message) } })).model.dispose();
+    expect(warnings).toEqual([expect.stringContaining('attention_dropout 0.1')]);
+  });
+});
+
+describe('new weights', () => {
+  it('are drawn from the seed alone: matrices with the deviation of the config, norms one, biases zero', async () => {
+    const dir = await checkpoint('biases_tied_sharded', { initializer_range: 0.1 });
+    for (const file of (await readdir(dir)).filter((name) => name.includes('safetensors'))) await rm(join(dir, file));
+    const call = await loadCall(dir, { init: 'random' });
+    const valuesOf = async (seed: number) => {
+      const { model } = await loadLlama({ ...call, seed });
+      const values = new Map([...model.parameters].map(([name, parameter]) => [name, tf.tidy(() => [...parameter.read().dataSync()])]));
+      model.dispose();
+      return values;
+    };
+    const [values, again, other] = [await valuesOf(1), await valuesOf(1), await valuesOf(2)];
+    expect(again).toEqual(values);
+    const embedding = values.get('model.embed_tokens.weight')!;
+    expect(other.get('model.embed_tokens.weight')).not.toEqual(embedding);
+    const deviation = Math.sqrt(embedding.reduce((sum, value) => sum + value * value, 0) / embedding.length);
+    expect(Math.abs(deviation - 0.1)).toBeLessThan(0.01);
+    expect(new Set(values.get('model.norm.weight'))).toEqual(new Set([1]));
+    expect(new Set(values.get('model.layers.1.mlp.up_proj.bias'))).toEqual(new Set([0]));
   });
 });

@@ -21,6 +21,7 @@ export function loadLlama(call: StageCall<LlamaOptions>): Promise<LoadedModel> {
     // Weights are downloaded only after config and tokenizer were found good.
     const texts = await findCheckpoint(call, 'texts', call.config.revision);
     const { config, tokenizer } = await readTexts(texts.dir, call.config);
+    if (Number(config.raw['attention_dropout'] ?? 0) > 0) call.log.warn(`${call.config.model} was pretrained with attention_dropout ${String(config.raw['attention_dropout'])}; it is trained on without.`);
     const random = call.config.init === 'random';
     const { dir } = random || texts.commit === undefined ? texts : await findCheckpoint(call, 'all', texts.commit);
     const parameters = random ? randomParameters(config, call.engine, call.seed) : await readParameters(dir, config, call.engine, readOptions(call));

@@ -1,25 +1,31 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { LoadedModel, Logger, Scope } from '../../core/index.ts';
+import type { LoadedModel, Logger, StageCall } from '../../core/index.ts';
+import { createScope } from '../../core/kernel/scope.ts';
 import { loadLlama } from '../../plugins/load-llama/load.ts';
 import type { LlamaOptions } from '../../plugins/load-llama/options.ts';
 import { testEngine } from './engine.ts';
 
 const quiet: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, child: () => quiet };
 
-/** A model folder as the load plugin reads it, on the engine of the tests; the caller disposes the model. */
-export async function loadFolder(dir: string, options: Partial<LlamaOptions> = {}): Promise<LoadedModel> {
-  return loadLlama({
-    config: { revision: 'main', dtype: 'auto', ...options, model: dir },
+/** A call of the load plugin, on the engine of the tests. */
+export async function loadCall(model: string, options: Partial<LlamaOptions> = {}): Promise<StageCall<LlamaOptions>> {
+  return {
+    config: { revision: 'main', dtype: 'auto', ...options, model },
     engine: await testEngine(),
     seed: 0,
     log: quiet,
     signal: new AbortController().signal,
-    scope: undefined as unknown as Scope,
+    scope: createScope('test', quiet),
     baseDir: process.cwd(),
     cacheDir: process.cwd(),
     emit: () => {},
-  });
+  };
+}
+
+/** A model folder as the load plugin reads it; the caller disposes the model. */
+export async function loadFolder(dir: string, options: Partial<LlamaOptions> = {}): Promise<LoadedModel> {
+  return loadLlama(await loadCall(dir, options));
 }
 
 /** Real weights and data that are not part of the repository; undefined where they are absent. */

@@ -76,6 +76,17 @@ describe('writing and reading', () => {
     expect((await readdir(dir)).filter((name) => name.includes('wrong'))).toEqual([]);
   });
 
+  it('reads all tensors of a file through one buffer', async () => {
+    const path = newPath();
+    await writeSafetensors(path, [f32('big', [64], new Array<number>(64).fill(1)), f32('small', [2], [2, 3])]);
+    await opened(path, (file) => {
+      const big = file.source('big');
+      expect(big.bytes().byteLength).toBe(256);
+      expect(file.bytes('small').buffer).toBe(big.bytes().buffer);
+      expect([...file.values('small')]).toEqual([2, 3]);
+    });
+  });
+
   it('asks for bytes one tensor at a time', async () => {
     let open = 0;
     const tensors = ['a', 'b', 'c'].map((name): TensorToWrite => ({
