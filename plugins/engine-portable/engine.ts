@@ -39,7 +39,7 @@ export async function startPortable(threads: number | 'auto' = 'auto'): Promise<
   return backendEngine({ name: 'portable', detail, device: 'cpu', threads: count }, memory && wasmOps(memory));
 }
 
-/** Node has none when it may not compile, as under `--jitless`. */
+/** Node has none when it may not compile, as under `--jitless` or `--no-expose-wasm`. */
 function hasWebAssembly(): boolean {
   return 'WebAssembly' in globalThis;
 }

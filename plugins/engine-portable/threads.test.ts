@@ -20,7 +20,7 @@ it('computes the same bits in every process, and with any number of threads', as
 });
 
 it('computes in plain JavaScript where Node has no WebAssembly, and says so', async () => {
-  expect((await digest(1, '--jitless')).detail).toBe('plain JavaScript (wasm did not load: this Node runs without WebAssembly)');
+  expect((await digest(1, '--no-expose-wasm')).detail).toBe('plain JavaScript (wasm did not load: this Node runs without WebAssembly)');
 });
 
 describe('with two threads', () => {
