@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { injecting, manifest, open, provider, tempDir, thrownBy, write } from './support.ts';
+import { injecting, manifest, open, tempDir, thrownBy, write } from './support.ts';
 
 /** What the plugins of a test tell, in order: their code says `globalThis.graftSeen.push(...)`. */
 let seen: string[];
@@ -175,18 +175,6 @@ describe('a swap', () => {
     write(dir, { 'moved/package.json': manifest('a'), 'moved/index.ts': injecting('one') });
     await kernel.refresh();
     expect(slot('inject:a')).toMatchObject({ dir: join(dir, 'moved'), state: 'active', current: { number: 2 } });
-  });
-
-  it('disposes everything with the kernel, dependents first, without waiting for leases', async () => {
-    const dir = tempDir();
-    write(join(dir, 'clock'), provider('clock', 'tick', [], "scope.own('x', () => void globalThis.graftSeen.push('clock'));"));
-    write(join(dir, 'alarm'), provider('alarm', 'ring', ['clock'], "scope.own('x', () => void globalThis.graftSeen.push('alarm'));"));
-    const { kernel } = await open(dir);
-    const lease = kernel.leaseToken('alarm', { pinned: true });
-    await kernel.dispose();
-    await kernel.dispose();
-    expect(seen).toEqual(['alarm', 'clock']);
-    expect(lease.signal.aborted).toBe(true);
   });
 });
 
