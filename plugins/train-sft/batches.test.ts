@@ -49,6 +49,7 @@ describe('the batches of a run', () => {
     expect(half.at(4)).toMatchObject({ endsEpoch: true });
     const part = new Batches(ten, defaults({ batch_size: 1, epochs: 0.25 }), 1);
     expect(part.totalSteps).toBe(3);
+    expect(new Batches(ten, defaults({ batch_size: 1, epochs: 1.1 }), 1).totalSteps).toBe(11);
   });
 
   it('stop at max_steps, in the middle of an epoch or after many', () => {

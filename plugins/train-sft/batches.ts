@@ -40,7 +40,8 @@ export class Batches {
     }
     const partial = settings.epochs % 1;
     if (settings.max_steps !== undefined) steps = settings.max_steps;
-    else if (partial > 0) steps = starts.at(-2)! + Math.ceil(partial * (steps - starts.at(-2)!));
+    // 1.1 % 1 is a little more than 0.1, which is no step more.
+    else if (partial > 0) steps = starts.at(-2)! + Math.ceil(partial * (steps - starts.at(-2)!) - 1e-9);
     this.#epochStarts = starts;
     this.totalSteps = steps;
     this.epochs = steps === 0 ? 0 : this.#epochAt(steps);

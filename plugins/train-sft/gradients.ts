@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
-import { globalNorm, GraftError, tf, trainedTokens, valueAndGrads, type CausalLM, type Packed, type Trainable } from 'graft';
+import { globalNorm, tf, trainedTokens, valueAndGrads, type CausalLM, type Packed, type Trainable } from 'graft';
 import { microBatches } from './batches.ts';
 
 export interface StepGradients {
@@ -60,31 +60,5 @@ function accumulate(sums: readonly tf.Tensor[], terms: readonly tf.Tensor[]): re
     const total = tf.add(sum, terms[i]!);
     tf.dispose([sum, terms[i]!]);
     return total;
-  });
-}
-
-/** What is known when a step comes out as NaN or infinite. */
-export interface Circumstances {
-  readonly step: number;
-  readonly learningRate: number;
-  /** Of the steps before, the newest last. */
-  readonly recentLosses: readonly number[];
-  readonly checkpointStep: number | undefined;
-}
-
-/**
- * Stops the run before a step that would spoil the trainables.
- * @throws GraftError `LOSS_NOT_FINITE` or `GRADIENT_NOT_FINITE`
- */
-export function assertFinite(result: StepGradients, trainables: readonly Trainable[], { step, learningRate, recentLosses, checkpointStep }: Circumstances): void {
-  if (Number.isFinite(result.loss) && Number.isFinite(result.norm)) return;
-  const worst = trainables.find((_, i) => !Number.isFinite(globalNorm([result.gradients[i]!])));
-  const lossFailed = !Number.isFinite(result.loss);
-  const what = lossFailed ? `The loss of step ${step} is ${result.loss}` : `The gradient of step ${step} is not finite`;
-  const where = worst === undefined ? '' : `; the first trainable whose gradient is not finite is ${worst.name}`;
-  const before = recentLosses.length === 0 ? 'it is the first step' : `the last losses were ${recentLosses.map((loss) => loss.toFixed(4)).join(', ')}`;
-  const kept = checkpointStep === undefined ? 'No checkpoint had been written.' : `The checkpoint of step ${checkpointStep} is kept.`;
-  throw new GraftError(lossFailed ? 'LOSS_NOT_FINITE' : 'GRADIENT_NOT_FINITE', `${what}${where}. The learning rate was ${learningRate}; ${before}.`, {
-    hint: `${kept} Lower learning_rate or max_grad_norm, lengthen the warm-up, or look for a broken example in the data.`,
   });
 }

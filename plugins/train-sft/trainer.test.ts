@@ -148,14 +148,38 @@ describe('training', () => {
     expect(readdirSync(join(dir, 'checkpoints')).sort()).toEqual(['step-27', 'step-30', `step-${best.step}`].sort());
   });
 
-  it('stops before a step that would spoil the trainables, and says what is known', async () => {
-    const failure = run({ max_steps: 10, batch_size: 4, learning_rate: 3e38, lr_scheduler_type: 'constant', save_steps: 1 });
+  it('stops before a step on a loss that is not finite, and says what is known', async () => {
+    const failure = run({ max_steps: 10, batch_size: 4, learning_rate: 3e38, lr_scheduler_type: 'constant', save_strategy: 'no' });
     await expect(failure).rejects.toMatchObject({
       code: 'LOSS_NOT_FINITE',
       message: expect.stringMatching(/^The loss of step \d is (NaN|Infinity); the first trainable whose gradient is not finite is 0\.lora\.\S+\. The learning rate was 3e\+38; the last losses were \d+\.\d{4}(, \d+\.\d{4})*\.$/),
-      hint: expect.stringMatching(/^The checkpoint of step \d is kept\. Lower learning_rate/),
+      hint: expect.stringMatching(/^No checkpoint had been written\. Start a new run with a lower learning_rate/),
     });
-    expect((await new CheckpointFolder(join(dir, 'checkpoints')).latest())?.step).toBeGreaterThan(0);
+  });
+
+  it.each([
+    ['a checkpoint', { save_steps: 1, eval_strategy: 'no' }],
+    ['an evaluation', { save_steps: 1, eval_steps: 1 }],
+  ] as const)('keeps no values that a step has spoilt: %s finds them', async (_, rhythm) => {
+    // The rate of the first step is 0: its checkpoint is good, that of the second would not be.
+    const failure = run({ max_steps: 10, batch_size: 4, learning_rate: 3e38, lr_scheduler_type: 'constant_with_warmup', warmup_steps: 1, ...rhythm });
+    await expect(failure).rejects.toMatchObject({
+      code: 'LOSS_NOT_FINITE',
+      message: expect.stringMatching(/^After step 2 the loss is NaN(; the first trainable that is not finite is 0\.lora\.\S+)?\. The learning rate was 3e\+38; the last losses were \d+\.\d{4}, \d+\.\d{4}\.$/),
+      hint: expect.stringMatching(/^The checkpoint of step 1 is kept\./),
+    });
+    expect((await new CheckpointFolder(join(dir, 'checkpoints')).list()).map(({ step }) => step)).toEqual([1]);
+  });
+
+  it('does not complete with values that its last step has spoilt', async () => {
+    const failure = run({ max_steps: 1, batch_size: 4, learning_rate: 3e38, lr_scheduler_type: 'constant', save_strategy: 'no', eval_strategy: 'no' });
+    await expect(failure).rejects.toMatchObject({ code: 'LOSS_NOT_FINITE', message: expect.stringMatching(/^After step 1 the loss is NaN/), hint: expect.stringMatching(/^No checkpoint had been written\./) });
+  });
+
+  it('ends with the lowest loss though the threshold of early stopping counts none as lower', async () => {
+    const events = await run({ max_steps: 9, batch_size: 4, learning_rate: 0.3, lr_scheduler_type: 'constant', eval_steps: 1, save_steps: 100, load_best_model_at_end: true, early_stopping_patience: 100, early_stopping_threshold: 100 });
+    const losses = events.flatMap((event) => (event.type === 'evaluation' && event.step > 0 ? [event.loss] : []));
+    expect(events.at(-1)).toMatchObject({ type: 'train-ended', evalLoss: Math.min(...losses) });
   });
 
   it('keeps as many tensors after ten steps as after two', async () => {

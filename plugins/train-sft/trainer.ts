@@ -1,7 +1,8 @@
 import { AdamW, clipScale, type TrainCall, type TrainEvent } from 'graft';
 import { Batches } from './batches.ts';
 import { evaluate } from './evaluation.ts';
-import { assertFinite, stepGradients } from './gradients.ts';
+import { assertFinite, assertSound, type Circumstances } from './finite.ts';
+import { stepGradients } from './gradients.ts';
 import { evalSequencesOf, sequencesOf, trainablesOf } from './inputs.ts';
 import { settingsOf, type Rhythm, type SftOptions } from './options.ts';
 import { afterEvaluation, afterStep, BEGINNING, stopsEarly, type Progress } from './progress.ts';
@@ -33,15 +34,31 @@ export async function* train(call: TrainCall<SftOptions>): AsyncGenerator<TrainE
     savedStep = progress.step;
     await restoreTensors(call.resume.dir, progress.step, trainables, optimizer);
   }
+  /** The last step after which the loss is known to be finite. */
+  let soundStep = progress.step;
+
+  const rateOf = (step: number): number => settings.learning_rate * learningRateFactor(schedule, step);
+  const circumstances = (step: number): Circumstances => ({ step, learningRate: rateOf(Math.max(0, step - 1)), recentLosses: progress.recentLosses, checkpointStep: savedStep });
+
+  /** What spoils the trainables shows in the step after: nothing is kept before one sequence has told, where no evaluation has. */
+  async function assertWorthKeeping(): Promise<void> {
+    if (soundStep === progress.step) return;
+    const { loss } = await evaluate(model, stack, batches.at(progress.step - 1).sequences.slice(0, 1), settings.micro_batch_tokens);
+    assertSound(loss, trainables, circumstances(progress.step));
+    soundStep = progress.step;
+  }
 
   async function evaluation(): Promise<TrainEvent> {
     const began = performance.now();
     const { loss, trainedTokens } = await evaluate(model, stack, evalSequences, settings.micro_batch_tokens);
+    assertSound(loss, trainables, circumstances(progress.step));
+    soundStep = progress.step;
     progress = afterEvaluation(progress, loss, settings.early_stopping_threshold);
     return { type: 'evaluation', step: progress.step, loss, perplexity: Math.exp(loss), trainedTokens, seconds: (performance.now() - began) / 1000 };
   }
 
   async function checkpoint(evalLoss?: number): Promise<TrainEvent> {
+    await assertWorthKeeping();
     const { dir, best } = await checkpoints.save(progress.step, {
       state: progress,
       evalLoss,
@@ -63,10 +80,10 @@ export async function* train(call: TrainCall<SftOptions>): AsyncGenerator<TrainE
     }
     const began = performance.now();
     const { sequences, epoch, endsEpoch } = batches.at(progress.step);
-    const learningRate = settings.learning_rate * learningRateFactor(schedule, progress.step);
+    const learningRate = rateOf(progress.step);
     const result = await stepGradients({ model, stack, trainables, sequences, maxTokens: settings.micro_batch_tokens, seed, firstPass: progress.passes });
     try {
-      assertFinite(result, trainables, { step: progress.step + 1, learningRate, recentLosses: progress.recentLosses, checkpointStep: savedStep });
+      assertFinite(result, trainables, circumstances(progress.step + 1));
       optimizer.apply(result.gradients, learningRate, settings.max_grad_norm === 0 ? 1 : clipScale(result.norm, settings.max_grad_norm));
     } finally {
       result.gradients.forEach((gradient) => gradient.dispose());
@@ -88,10 +105,11 @@ export async function* train(call: TrainCall<SftOptions>): AsyncGenerator<TrainE
     const due = (rhythm: Rhythm): boolean => rhythm !== undefined && (progress.step === batches.totalSteps || (rhythm.every === 'epoch' ? endsEpoch : progress.step % rhythm.every === 0));
     const evaluated = evaluates(settings.evaluate) && due(settings.evaluate) ? await evaluation() : undefined;
     if (evaluated !== undefined) yield evaluated;
-    const isBest = evaluated !== undefined && settings.load_best_model_at_end && progress.evalLoss === progress.bestEvalLoss;
+    const isBest = evaluated !== undefined && settings.load_best_model_at_end && progress.evalLoss! < (await bestSavedLoss());
     if (due(settings.save) || isBest) yield await checkpoint(evaluated === undefined ? undefined : progress.evalLoss);
   }
 
+  await assertWorthKeeping();
   const best = settings.load_best_model_at_end ? await checkpoints.best() : undefined;
   if (best !== undefined && best.step !== progress.step) {
     await restoreTensors(best.dir, best.step, trainables, optimizer);
@@ -99,6 +117,12 @@ export async function* train(call: TrainCall<SftOptions>): AsyncGenerator<TrainE
     call.log.info(`Went back to the checkpoint of step ${best.step}, whose evaluation loss is the lowest.`);
   }
   yield ended(progress.step < batches.totalSteps ? 'early-stopping' : 'completed');
+
+  /** Of all evaluations at a checkpoint; early stopping's best may be an older one, by its threshold. */
+  async function bestSavedLoss(): Promise<number> {
+    const best = await checkpoints.best();
+    return (best?.state as Progress | undefined)?.evalLoss ?? Infinity;
+  }
 
   function ended(reason: 'completed' | 'early-stopping' | 'cancelled'): TrainEvent {
     return { type: 'train-ended', step: progress.step, reason, loss: progress.recentLosses.at(-1) ?? Number.NaN, evalLoss: progress.evalLoss };
