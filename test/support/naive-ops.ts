@@ -59,3 +59,27 @@ export function crossEntropy(hidden: Tensor2D, weight: Tensor2D, targets: Int32A
   const oneHot = tf.cast(tf.oneHot(tf.tensor1d(classes, 'int32'), weight.shape[0]), 'float32');
   return tf.mul(tf.neg(tf.sum(tf.mul(tf.logSoftmax(logits), oneHot), 1)), tf.tensor1d(present));
 }
+
+/**
+ * Losses `[R]` of `hidden W^T`, and the gradient `[R, d]` of their sum with respect to hidden, computed in float64:
+ * hidden `[R, d]`, W `[V, d]`, both row-major, a target for every row.
+ */
+export function crossEntropyInFloat64(hidden: Float32Array, weight: Float32Array, targets: Int32Array, d: number): { losses: number[]; gradient: number[] } {
+  const vocabulary = weight.length / d;
+  const losses: number[] = [];
+  const gradient: number[] = [];
+  targets.forEach((target, row) => {
+    const logits = Array.from({ length: vocabulary }, (_, v) => {
+      let sum = 0;
+      for (let i = 0; i < d; i++) sum += hidden[row * d + i]! * weight[v * d + i]!;
+      return sum;
+    });
+    const largest = logits.reduce((a, b) => Math.max(a, b));
+    const total = logits.reduce((sum, logit) => sum + Math.exp(logit - largest), 0);
+    losses.push(largest + Math.log(total) - logits[target]!);
+    for (let i = 0; i < d; i++) {
+      gradient.push(logits.reduce((sum, logit, v) => sum + (Math.exp(logit - largest) / total) * weight[v * d + i]!, 0) - weight[target * d + i]!);
+    }
+  });
+  return { losses, gradient };
+}

@@ -3,7 +3,7 @@ import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import type { FusedOps } from '../../contracts/index.ts';
 import { columnsOf, isFrozen, rowsOf } from '../frozen.ts';
 import { fused } from '../fused.ts';
-import { product } from '../matmul.ts';
+import { longProduct, product } from '../matmul.ts';
 import { addRows } from '../rows.ts';
 
 /** Logits held at once, in elements: 8 MiB of float32. */
@@ -72,7 +72,7 @@ export function crossEntropyWith(softmax: SoftmaxLoss): FusedOps['crossEntropy']
       forward: (wants) => {
         const columns = columnsOf(weight);
         const wRows = wants('hidden') && !wants('weight') ? rowsOf(weight) : undefined;
-        const parts = chunked(pick(hidden), columns, ({ loss, gradient }) => (wRows === undefined ? [loss] : [loss, tf.matMul(gradient, wRows) as Tensor2D]));
+        const parts = chunked(pick(hidden), columns, ({ loss, gradient }) => (wRows === undefined ? [loss] : [loss, longProduct(gradient, wRows)]));
         const losses = joined(parts.map(([loss]) => loss as Tensor1D));
         const value = tf.reshape(place(tf.reshape(losses, [-1, 1])), [tokens]) as Tensor1D;
         if (wRows !== undefined) return { value, saved: [joined(parts.map(([, direction]) => direction as Tensor2D))] };
@@ -89,7 +89,7 @@ export function crossEntropyWith(softmax: SoftmaxLoss): FusedOps['crossEntropy']
           const sum: Tensor2D = tf.keep(dW === undefined ? part.clone() : tf.add(dW, part));
           dW?.dispose();
           dW = sum;
-          return wants('hidden') ? [tf.matMul(gradient, wRows) as Tensor2D] : [];
+          return wants('hidden') ? [longProduct(gradient, wRows) as Tensor2D] : [];
         }).flat();
         // Kept over the chunks' tidies; its clone is the caller's.
         const total = dW!.clone();
