@@ -140,7 +140,7 @@ describe('a plugin', () => {
     const dir = tempDir();
     write(join(dir, 'plugins/a'), {
       'package.json': manifest('a'),
-      'index.ts': injecting('a', "const { Deep } = await import('./deep.ts'); container.resolve(Deep).fail();"),
+      'index.ts': "import { definePlugin, Type } from 'graft';\nimport { Deep } from './deep.ts';\nexport default definePlugin({ stage: 'inject', config: Type.Object({}), setup: ({ container }) => ({ inject: async () => container.resolve(Deep).fail() }) });\n",
       'deep.ts': "import { injectable } from 'tsyringe';\n\ninterface Shape {\n  readonly a: number;\n}\n\n@injectable()\nexport class Deep {\n  fail(): Shape {\n    throw new TypeError('deep');\n  }\n}\n",
     });
     write(dir, {
@@ -149,15 +149,18 @@ import { createKernel } from ${JSON.stringify(join(root, 'core/kernel/kernel.ts'
 import * as define from ${JSON.stringify(join(root, 'core/kernel/define.ts'))};
 import { Type } from ${JSON.stringify(createRequire(import.meta.url).resolve('typebox'))};
 const silent = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };
-let stack;
 const log = { ...silent, child: () => log };
 const kernel = await createKernel({ dirs: [${JSON.stringify(join(dir, 'plugins'))}], hostModules: { graft: { ...define, Type } }, apiVersion: '1.0.0', log });
-console.log(kernel.explain().slots[0].reason);
+const error = await kernel.lease('inject', 'a').value.inject({}).catch((error) => error);
+console.log(error.stack);
 await kernel.dispose();
 `,
     });
     const printed = execFileSync(process.execPath, ['--import', createRequire(import.meta.url).resolve('tsx'), join(dir, 'main.mts')], { encoding: 'utf8', cwd: root });
-    expect(printed.trim()).toBe(`inject:a failed in its setup: deep (${join(dir, 'plugins/a/deep.ts')}:10:11)`);
+    const [message, ...frames] = printed.split('\n');
+    expect(message).toBe('TypeError: deep');
+    expect(frames[0]).toMatch(new RegExp(`^ +at (?:Deep\\.)?fail \\(${join(dir, 'plugins/a/deep.ts')}:10:11\\)$`));
+    expect(frames[1]).toContain(`${join(dir, 'plugins/a/index.ts')}:3:`);
   });
 });
 
