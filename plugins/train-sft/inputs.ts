@@ -26,7 +26,9 @@ export function sequencesOf({ dataset }: Pick<TrainCall<SftOptions>, 'dataset'>)
 /** The held-out sequences; may be none, unless an option needs them. */
 export function evalSequencesOf({ dataset, config }: Pick<TrainCall<SftOptions>, 'dataset' | 'config'>): readonly Packed[] {
   const sequences = trainable(dataset.eval);
-  const needs = config.early_stopping_patience !== undefined ? 'early_stopping_patience' : config.load_best_model_at_end ? 'load_best_model_at_end' : undefined;
+  const { early_stopping_patience, load_best_model_at_end, eval_steps, eval_strategy } = config;
+  const asked = { early_stopping_patience, load_best_model_at_end: load_best_model_at_end || undefined, eval_steps, eval_strategy: eval_strategy === 'no' ? undefined : eval_strategy };
+  const needs = Object.entries(asked).find(([, value]) => value !== undefined)?.[0];
   if (sequences.length === 0 && needs !== undefined) {
     throw new GraftError('NO_EVAL_DATA', `train sft: ${needs} needs held-out data, and the dataset has none.`, { option: [needs], hint: 'Let the preprocess entry keep some for evaluation.' });
   }

@@ -27,6 +27,7 @@ describe('options of train sft', () => {
     ['save_steps', { save_strategy: 'epoch', save_steps: 3 }, 'train sft: save_steps has no effect while save_strategy is epoch.'],
     ['eval_steps', { eval_strategy: 'no', eval_steps: 3 }, 'train sft: eval_steps has no effect while eval_strategy is no.'],
     ['early_stopping_patience', { early_stopping_patience: 2, eval_strategy: 'no' }, 'train sft: early stopping needs evaluations, and eval_strategy is no.'],
+    ['early_stopping_threshold', { early_stopping_threshold: 0.1 }, 'train sft: early_stopping_threshold has no effect without early_stopping_patience.'],
     ['load_best_model_at_end', { load_best_model_at_end: true, save_strategy: 'no' }, 'train sft: the best checkpoint needs evaluations and checkpoints.'],
   ] as const)('are refused where %s contradicts another', (option, given, message) => {
     expect(refusal(() => defaults(given))).toMatchObject({ code: 'OPTIONS_CONFLICT', message, option: [option], hint: expect.any(String) });

@@ -57,6 +57,9 @@ export function settingsOf(options: SftOptions): SftSettings {
   if (options.lr_scheduler_type === 'constant' && options.warmup_steps + options.warmup_ratio > 0) {
     throw conflict('lr_scheduler_type', 'the constant schedule has no warm-up', 'Use constant_with_warmup, or leave the warm-up out.');
   }
+  if (options.early_stopping_threshold > 0 && options.early_stopping_patience === undefined) {
+    throw conflict('early_stopping_threshold', 'early_stopping_threshold has no effect without early_stopping_patience', 'Add early_stopping_patience, or leave the threshold out.');
+  }
   const evaluate = rhythm('eval', options.eval_strategy, options.eval_steps);
   const save = rhythm('save', options.save_strategy, options.save_steps);
   if (evaluate === undefined && options.early_stopping_patience !== undefined) throw conflict('early_stopping_patience', 'early stopping needs evaluations, and eval_strategy is no', 'Set eval_strategy to epoch or steps.');

@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { rng, tf, type CausalLM, type Dataset, type Graft, type Packed, type TrainEvent } from 'graft';
+import { rng, tf, type CausalLM, type Dataset, type Graft, type Packed, type RunEvent, type TrainEvent } from 'graft';
 import { CheckpointFolder, CheckpointWriter } from '../../core/run/checkpoints.ts';
 import type { OracleHost } from '../../core/run/oracles/port.ts';
 import { inject, oracleBase, ORACLES, strategyHost } from '../../test/support/strategies.ts';
@@ -52,17 +52,18 @@ describe('training', () => {
     readonly prepare?: (graft: Graft) => Promise<void>;
     readonly onEvent?: (event: TrainEvent) => void;
     readonly resume?: boolean;
+    readonly emit?: (event: RunEvent) => void;
   }
 
   /** Trains a new LoRA to the end, and takes it off again. */
-  async function run(given: Partial<SftOptions>, { data = dataset, lora = {}, signal, prepare, onEvent, resume = false }: Given = {}): Promise<TrainEvent[]> {
+  async function run(given: Partial<SftOptions>, { data = dataset, lora = {}, signal, prepare, onEvent, resume = false, emit = host.call.emit }: Given = {}): Promise<TrainEvent[]> {
     const stack = `sft-${stacks++}`;
     graft = await inject(host, model, stack, 'lora', { r: 4, lora_alpha: 8, target_modules: ['q_proj', 'v_proj', 'gate_proj'], ...lora });
     const folder = new CheckpointFolder(join(dir, 'checkpoints'));
     const events: TrainEvent[] = [];
     try {
       await prepare?.(graft);
-      const call = { ...host.call, config: options(given), model, dataset: data, grafts: [graft], stack, signal: signal ?? host.call.signal };
+      const call = { ...host.call, config: options(given), model, dataset: data, grafts: [graft], stack, emit, signal: signal ?? host.call.signal };
       for await (const event of train({ ...call, checkpoints: new CheckpointWriter(folder, [graft], () => 0), resume: resume ? await folder.latest() : undefined })) {
         events.push(event);
         onEvent?.(event);
@@ -192,8 +193,16 @@ describe('training', () => {
     ['NO_TRAINED_TOKENS', {}, datasetOf([{ inputIds: Int32Array.of(1, 2, 3), labels: Int32Array.of(-100, -100, -100), offsets: Int32Array.of(0, 3) }]), 'None of the 1 training sequences has a token to train on.'],
     ['NO_EVAL_DATA', { early_stopping_patience: 1 }, datasetOf(sequences(3, 1)), 'train sft: early_stopping_patience needs held-out data, and the dataset has none.'],
     ['NO_EVAL_DATA', { load_best_model_at_end: true }, datasetOf(sequences(3, 1)), 'train sft: load_best_model_at_end needs held-out data, and the dataset has none.'],
+    ['NO_EVAL_DATA', { eval_steps: 5 }, datasetOf(sequences(3, 1)), 'train sft: eval_steps needs held-out data, and the dataset has none.'],
+    ['NO_EVAL_DATA', { eval_strategy: 'epoch' }, datasetOf(sequences(3, 1)), 'train sft: eval_strategy needs held-out data, and the dataset has none.'],
   ] as const)('refuses %s before it starts', async (code, given, data, message) => {
     await expect(run(given, { data })).rejects.toMatchObject({ code, message });
+  });
+
+  it('says that a warm-up is longer than the run', async () => {
+    const said: unknown[] = [];
+    await run({ max_steps: 2, warmup_steps: 2, eval_on_start: false, save_strategy: 'no' }, { emit: (event) => said.push(event) });
+    expect(said).toEqual([{ type: 'log', level: 'warn', message: 'The warm-up is 2 steps and the run 2: the learning rate never reaches 0.0002.' }]);
   });
 
   it('refuses to train nothing', () => {

@@ -25,6 +25,7 @@ export async function* train(call: TrainCall<SftOptions>): AsyncGenerator<TrainE
   const batches = new Batches(sequencesOf(call), settings, seed);
   const evalSequences = evalSequencesOf(call);
   const schedule = { type: settings.lr_scheduler_type, warmupSteps: warmupStepsOf(settings, batches.totalSteps), totalSteps: batches.totalSteps };
+  if (schedule.warmupSteps >= schedule.totalSteps) call.emit({ type: 'log', level: 'warn', message: `The warm-up is ${schedule.warmupSteps} steps and the run ${schedule.totalSteps}: the learning rate never reaches ${settings.learning_rate}.` });
   const optimizer = new AdamW(trainables, { beta1: settings.adam_beta1, beta2: settings.adam_beta2, eps: settings.adam_epsilon, weightDecay: settings.weight_decay });
 
   let progress: Progress = BEGINNING;
