@@ -39,6 +39,8 @@ export async function benchSwap(): Promise<void> {
 }
 
 async function timeSave(kernel: Kernel, file: string, save: number): Promise<Timing> {
+  // Lets the last change settle, and keeps off the beat of any timer of ours.
+  await new Promise((resolve) => setTimeout(resolve, 600 + Math.random() * 100));
   const swapped = new Promise<Extract<KernelEvent, { type: 'swapped' }>>((resolve, reject) => {
     const off = kernel.on((event) => {
       if (event.type === 'swap-failed') reject(new Error(event.reason));
@@ -47,8 +49,6 @@ async function timeSave(kernel: Kernel, file: string, save: number): Promise<Tim
       resolve(event);
     });
   });
-  // Not on the beat of any timer of ours.
-  await new Promise((resolve) => setTimeout(resolve, 600 + Math.random() * 100));
   const text = `${readFileSync(file, 'utf8').replace(SAVE_MARK, '')}\n// save ${save}\n`;
   const began = performance.now();
   writeFileSync(file, text);
