@@ -2,6 +2,7 @@ import { Readable } from 'node:stream';
 import { CsvError, parse } from 'csv-parse';
 import { GraftError } from '../kernel/errors.ts';
 import { fileBytes, type ReadMeter } from './bytes.ts';
+import { utf8 } from './lines.ts';
 import type { BadRow, Row } from './row.ts';
 
 /** Bytes of one record at most: a quote that is not closed must not pull a whole file into memory. */
@@ -15,7 +16,8 @@ const MAX_RECORD_BYTES = 1 << 26;
 export async function* readCsv(file: string, meter?: ReadMeter): AsyncGenerator<Row | BadRow> {
   const delimiter = /\.tsv(\.gz)?$/.test(file) ? '\t' : ',';
   const source = Readable.from(withLineFeeds(fileBytes(file, meter)));
-  const parser = parse({ bom: true, delimiter, info: true, relax_column_count: true, skip_empty_lines: true, max_record_size: MAX_RECORD_BYTES });
+  // Values as bytes: csv-parse would put replacement characters where they are not UTF-8.
+  const parser = parse({ encoding: null, delimiter, info: true, relax_column_count: true, skip_empty_lines: true, max_record_size: MAX_RECORD_BYTES });
   source.on('error', (error) => parser.destroy(error));
   source.pipe(parser);
   let header: readonly string[] | undefined;
@@ -23,13 +25,15 @@ export async function* readCsv(file: string, meter?: ReadMeter): AsyncGenerator<
   let before = 0;
   let emptyBefore = 0;
   try {
-    for await (const { record, info } of parser as AsyncIterable<{ record: string[]; info: { lines: number; empty_lines: number } }>) {
+    for await (const { record, info } of parser as AsyncIterable<{ record: Uint8Array[]; info: { lines: number; empty_lines: number } }>) {
       const line = before + 1 + (info.empty_lines - emptyBefore);
       before = info.lines;
       emptyBefore = info.empty_lines;
-      if (header === undefined) header = headerOf(file, record);
-      else if (record.length !== header.length) yield { file, line, problem: `the row has ${record.length} ${record.length === 1 ? 'value' : 'values'} and the header ${header.length} columns` };
-      else yield { file, line, value: Object.fromEntries(header.map((name, index) => [name, record[index]])) };
+      const values = textsOf(record);
+      if (header === undefined) header = headerOf(file, values);
+      else if (typeof values === 'string') yield { file, line, problem: values };
+      else if (values.length !== header.length) yield { file, line, problem: `the row has ${values.length} ${values.length === 1 ? 'value' : 'values'} and the header ${header.length} columns` };
+      else yield { file, line, value: Object.fromEntries(header.map((name, index) => [name, values[index]])) };
     }
   } catch (error) {
     if (!(error instanceof CsvError)) throw error;
@@ -41,19 +45,34 @@ export async function* readCsv(file: string, meter?: ReadMeter): AsyncGenerator<
   }
 }
 
-/** CRLF as LF: the parser counts a CRLF inside quotes as two lines. */
+/** Without a byte order mark, and CRLF as LF: the parser counts a CRLF inside quotes as two lines. */
 async function* withLineFeeds(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   const [LF, CR] = [10, 13];
   let held = false;
+  let first = true;
   for await (const chunk of chunks) {
-    const bytes: Uint8Array = held ? Buffer.concat([Buffer.of(CR), chunk]) : chunk;
+    const marked = first && chunk[0] === 0xef && chunk[1] === 0xbb && chunk[2] === 0xbf;
+    first = false;
+    const bytes: Uint8Array = held ? Buffer.concat([Buffer.of(CR), chunk]) : marked ? chunk.subarray(3) : chunk;
     held = bytes[bytes.length - 1] === CR;
     yield bytes.filter((byte, index) => byte !== CR || (index + 1 < bytes.length && bytes[index + 1] !== LF));
   }
   if (held) yield Buffer.of(CR);
 }
 
-function headerOf(file: string, names: readonly string[]): readonly string[] {
+/** The values of a record, or why they are no text. */
+function textsOf(record: readonly Uint8Array[]): readonly string[] | string {
+  const texts: string[] = [];
+  for (const bytes of record) {
+    const decoded = utf8([bytes]);
+    if ('problem' in decoded) return decoded.problem;
+    texts.push(decoded.text);
+  }
+  return texts;
+}
+
+function headerOf(file: string, names: readonly string[] | string): readonly string[] {
+  if (typeof names === 'string') throw new GraftError('DATA_FILE', `${file}:1: ${names}.`);
   const twice = names.find((name, index) => names.indexOf(name) !== index);
   if (twice !== undefined) throw new GraftError('DATA_FILE', `${file}:1: the header names the column "${twice}" twice.`, { hint: 'The first line of a CSV file names its columns, each once.' });
   return names;

@@ -18,7 +18,7 @@ export interface SplitOptions {
 /**
  * Splits, shuffles and lays out tokenised files.
  * @param evalFiles examples to evaluate on, beside those that the split holds out
- * @throws GraftError `NO_EXAMPLES` when there is nothing to train on, `EVAL_SPLIT` when the split leaves nothing
+ * @throws GraftError `NO_EXAMPLES` when there is nothing to train on, or nothing in the files to evaluate on, `EVAL_SPLIT` when the split leaves nothing
  */
 export function buildDataset(
   files: Tokenised,
@@ -26,9 +26,8 @@ export function buildDataset(
   { evalSplit, shuffle, random }: SplitOptions,
   layout: Pick<DatasetParts, 'input' | 'maxLength' | 'packing'>,
 ): Dataset {
-  if (files.examples.length === 0) {
-    throw new GraftError('NO_EXAMPLES', `The data holds no example to train on${files.badRows.count === 0 ? '' : `; ${files.badRows.count} bad rows were left out, the first: ${files.badRows.reasons[0]}`}.`, { option: ['data'] });
-  }
+  if (files.examples.length === 0) throw noExample('The data holds no example to train on', 'data', files);
+  if (evalFiles?.examples.length === 0) throw noExample('eval_data holds no example to evaluate on', 'eval_data', evalFiles);
   const rows = rowsOf(files.examples);
   const split = holdOut(rows.length, evalSplit, (indices) => random('eval split').shuffle(indices));
   const kept = split.train.flatMap((row) => rows[row]!);
@@ -40,6 +39,12 @@ export function buildDataset(
     eval: [...pick(split.eval.flatMap((row) => rows[row]!)), ...(evalFiles?.examples ?? [])],
     badRows: files.badRows.count + (evalFiles?.badRows.count ?? 0),
   });
+}
+
+function noExample(message: string, option: string, { badRows, notes }: Tokenised): GraftError {
+  const left = badRows.count === 0 ? '' : `; ${badRows.count} bad rows were left out, the first: ${badRows.reasons[0]}`;
+  const hint = notes.length > 0 ? notes.join(' ') : badRows.count === 0 ? 'There is no row in its files.' : undefined;
+  return new GraftError('NO_EXAMPLES', `${message}${left}.`, { option: [option], hint });
 }
 
 /** What a dataset is put together from. */

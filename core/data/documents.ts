@@ -7,9 +7,10 @@ const MAX_DOCUMENT_CHARACTERS = 1 << 24;
 /**
  * Reads a plain text file as documents: rows with the field `text`. Line ends are LF whatever the file has, a byte order
  * mark is dropped, and so are documents of white space alone. `line` is the line that a document begins on.
- * @param separator what stands between documents; the whole file is one document when it is undefined
+ * @param between what stands between documents; the whole file is one document when it is undefined
  */
-export async function* readDocuments(file: string, separator: string | undefined, meter?: ReadMeter): AsyncGenerator<Row | BadRow> {
+export async function* readDocuments(file: string, between: string | undefined, meter?: ReadMeter): AsyncGenerator<Row | BadRow> {
+  const separator = between?.replaceAll('\r\n', '\n');
   const decoder = new TextDecoder('utf-8', { fatal: true });
   let held = '';
   /** Line that `held` begins on. */

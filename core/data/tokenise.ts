@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { endianness } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { PreprocessCall } from '../contracts/index.ts';
@@ -132,14 +132,25 @@ async function keyOf({ call, files, key, badRows, maxRows }: TokeniseJob): Promi
 
 let digest: string | undefined;
 
-/** sha256 of the code in this folder: it shapes examples as much as a plugin's does, and no generation's hash covers it. */
+/** Libraries of the host that shape examples: plugins are given them, so that no generation's hash covers them. */
+const LIBRARIES = ['@huggingface/jinja', '@huggingface/tokenizers', 'csv-parse', 'hyparquet'];
+
+/** sha256 of the code in this folder and of its libraries' versions: they shape examples as much as a plugin's code does. */
 function coreDigest(): string {
   if (digest !== undefined) return digest;
   const dir = fileURLToPath(new URL('.', import.meta.url));
   const hash = createHash('sha256');
   for (const name of readdirSync(dir).sort()) hash.update(name).update(readFileSync(join(dir, name)));
+  for (const name of LIBRARIES) hash.update(`${name}@${versionOf(name, dir)}`);
   digest = hash.digest('hex');
   return digest;
+}
+
+/** The installed version, as Node finds a package: in the nearest node_modules above. */
+function versionOf(name: string, dir: string): string {
+  const file = join(dir, 'node_modules', name, 'package.json');
+  if (existsSync(file)) return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+  return dirname(dir) === dir ? '' : versionOf(name, dirname(dir));
 }
 
 function labelOf(files: readonly string[]): string {

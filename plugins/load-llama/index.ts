@@ -5,5 +5,5 @@ import { LlamaOptions } from './options.ts';
 export default definePlugin({
   stage: 'load',
   config: LlamaOptions,
-  setup: () => ({ load: loadLlama, loadTokenizer: loadLlamaTokenizer }),
+  setup: ({ generation }) => ({ load: (call) => loadLlama(call, generation.hash), loadTokenizer: (call) => loadLlamaTokenizer(call, generation.hash) }),
 });

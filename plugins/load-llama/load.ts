@@ -15,12 +15,15 @@ import { LlamaTokenizer } from './tokenizer.ts';
 
 type Call = Omit<StageCall<LlamaOptions>, 'engine'>;
 
-/** @throws GraftError with option `model` for whatever is wrong with the checkpoint, by name */
-export function loadLlama(call: StageCall<LlamaOptions>): Promise<LoadedModel> {
+/**
+ * @param code hash of this plugin's code: it shapes tokens as much as a tokenizer's files do
+ * @throws GraftError with option `model` for whatever is wrong with the checkpoint, by name
+ */
+export function loadLlama(call: StageCall<LlamaOptions>, code?: string): Promise<LoadedModel> {
   return blamingModel(async () => {
     // Weights are downloaded only after config and tokenizer were found good.
     const texts = await findCheckpoint(call, 'texts', call.config.revision);
-    const { config, tokenizer } = await readTexts(texts.dir, call.config);
+    const { config, tokenizer } = await readTexts(texts.dir, call.config, code);
     if (Number(config.raw['attention_dropout'] ?? 0) > 0) call.log.warn(`${call.config.model} was pretrained with attention_dropout ${String(config.raw['attention_dropout'])}; it is trained on without.`);
     const random = call.config.init === 'random';
     const { dir } = random || texts.commit === undefined ? texts : await findCheckpoint(call, 'all', texts.commit);
@@ -34,16 +37,16 @@ function readOptions(call: StageCall<LlamaOptions>): ReadOptions {
 }
 
 /** The same without weights: nothing of them is read or downloaded. */
-export function loadLlamaTokenizer(call: Call): Promise<LoadedTokenizer> {
-  return blamingModel(async () => readTexts((await findCheckpoint(call, 'texts', call.config.revision)).dir, call.config));
+export function loadLlamaTokenizer(call: Call, code?: string): Promise<LoadedTokenizer> {
+  return blamingModel(async () => readTexts((await findCheckpoint(call, 'texts', call.config.revision)).dir, call.config, code));
 }
 
-async function readTexts(dir: string, options: LlamaOptions): Promise<{ readonly config: LlamaConfig; readonly tokenizer: LlamaTokenizer }> {
+async function readTexts(dir: string, options: LlamaOptions, code: string | undefined): Promise<{ readonly config: LlamaConfig; readonly tokenizer: LlamaTokenizer }> {
   const raw = await requireJson(dir, CONFIG_FILE);
   const generation = (await readJsonFile(join(dir, GENERATION_FILE))) ?? {};
   const file = join(dir, CONFIG_FILE);
   const plain = parseConfig(file, raw, tokenIds(generation['eos_token_id']));
-  const tokenizer = await LlamaTokenizer.read(dir, { bosTokenId: plain.bos_token_id, eosTokenIds: plain.eos_token_ids, chatTemplate: options.chat_template });
+  const tokenizer = await LlamaTokenizer.read(dir, { bosTokenId: plain.bos_token_id, eosTokenIds: plain.eos_token_ids, chatTemplate: options.chat_template, code });
   return { config: parseConfig(file, raw, tokenizer.eosTokenIds), tokenizer };
 }
 

@@ -77,8 +77,8 @@ describe('the fingerprint', () => {
     const plain = await print({});
     expect(plain).toMatch(/^[0-9a-f]{64}$/);
     expect(await print({})).toBe(plain);
-    const others = [await print({ eos_token: '<s>' }), await print({}, { eosTokenIds: [3] }), await print({}, CONTEXT, '{{ messages }}')];
-    expect(new Set([plain, ...others]).size).toBe(4);
+    const others = [await print({ eos_token: '<s>' }), await print({}, { eosTokenIds: [3] }), await print({}, CONTEXT, '{{ messages }}'), await print({}, { ...CONTEXT, code: 'edited' })];
+    expect(new Set([plain, ...others]).size).toBe(5);
   });
 });
 

@@ -14,6 +14,8 @@ export interface TokenizerContext {
   readonly eosTokenIds: readonly number[];
   /** The plugin's option of this name. */
   readonly chatTemplate?: string;
+  /** Hash of the code that reads it. */
+  readonly code?: string;
 }
 
 type Settings = Readonly<Record<string, unknown>>;
@@ -62,7 +64,7 @@ export class LlamaTokenizer implements Tokenizer {
     const settings = (await readJsonFile(join(dir, TOKENIZER_CONFIG_FILE))) ?? {};
     const template = chooseTemplate(context.chatTemplate, await readText(join(dir, CHAT_TEMPLATE_FILE)), settings['chat_template']);
     const fingerprint = createHash('sha256')
-      .update(JSON.stringify([definition, settings, template ?? null, context.bosTokenId ?? null, context.eosTokenIds]))
+      .update(JSON.stringify([definition, settings, template ?? null, context.bosTokenId ?? null, context.eosTokenIds, context.code ?? null]))
       .digest('hex');
     // For BPE, transformers 5 ignores this setting: it would take away spaces that were in the text.
     const cleansUp = settings['clean_up_tokenization_spaces'] === true && (definition['model'] as { type?: unknown } | undefined)?.type !== 'BPE';

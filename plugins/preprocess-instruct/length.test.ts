@@ -55,7 +55,7 @@ describe('max_length', () => {
   });
 
   it('stops where no example is left at all', async () => {
-    await expect(prepare(rows).run({ max_length: 2 })).rejects.toMatchObject({ code: 'NO_EXAMPLES', option: ['data'], message: 'The data holds no example to train on.' });
+    await expect(prepare(rows).run({ max_length: 2 })).rejects.toMatchObject({ code: 'NO_EXAMPLES', option: ['data'], message: 'The data holds no example to train on.', hint: expect.stringContaining('nothing to train on is left of them within max_length 2.') });
   });
 });
 

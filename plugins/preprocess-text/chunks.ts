@@ -17,7 +17,7 @@ export class Chunker {
   /** Tokens waiting for a full chunk, across documents. */
   #held: number[] = [];
   #heldFrom: Pick<Row, 'file' | 'line'> = { file: '', line: 0 };
-  /** Documents too short to predict anything in. */
+  /** Documents, or what is left of one, too short to predict anything in. */
   tooShort = 0;
 
   /** @throws GraftError `NO_EOS` when documents are to end with a token that the tokenizer does not have */
@@ -55,6 +55,7 @@ export class Chunker {
   finish(): readonly Example[] {
     const rest = Int32Array.from(this.#held);
     this.#held = [];
+    if (rest.length === 1) this.tooShort++;
     return rest.length < 2 ? [] : [exampleOf(rest, this.#heldFrom)];
   }
 

@@ -19,8 +19,13 @@ export async function preprocessText(call: PreprocessCall<TextOptions>, generati
     throw new GraftError('EVAL_SPLIT', 'eval_data and eval_split both say what to evaluate on.', { option: ['eval_split'], hint: 'Leave one of them out.' });
   }
   const options = { ...config, max_length: maxLength };
-  const train = await tokenise(call, options, await dataFiles(config.data, call.baseDir, ['data']), generation);
-  const held = config.eval_data === undefined ? undefined : await tokenise(call, options, await dataFiles(config.eval_data, call.baseDir, ['eval_data']), generation);
+  const files = await dataFiles(config.data, call.baseDir, ['data']);
+  const evalFiles = config.eval_data === undefined ? undefined : await dataFiles(config.eval_data, call.baseDir, ['eval_data']);
+  if (config.separator !== undefined && ![...files, ...(evalFiles ?? [])].some(isPlainText)) {
+    throw new GraftError('SEPARATOR_UNUSED', 'separator divides plain text files, and the data has none: each row is a document.', { option: ['separator'], hint: 'Leave it out.' });
+  }
+  const train = await tokenise(call, options, files, generation);
+  const held = evalFiles === undefined ? undefined : await tokenise(call, options, evalFiles, generation);
   const seed = config.seed ?? call.seed;
   return buildDataset(
     train,
@@ -40,9 +45,13 @@ function tokenise(call: PreprocessCall<TextOptions>, options: TextOptions & Chun
     key: { plugin: generation, separator, text_field, add_bos, add_eos, across_documents, max_length },
     badRows: options.on_bad_row,
     maxRows: options.max_samples,
-    read: (file, meter) => (PLAIN_TEXT.includes(dataExtension(file)) ? readDocuments(file, separator, meter) : readRows(file, meter)),
+    read: (file, meter) => (isPlainText(file) ? readDocuments(file, separator, meter) : readRows(file, meter)),
     tokenise: (row) => chunker.add(row),
     finish: () => chunker.finish(),
-    notes: () => (chunker.tooShort === 0 ? [] : [`${chunker.tooShort} documents were left out: a single token predicts nothing.`]),
+    notes: () => (chunker.tooShort === 0 ? [] : [`${chunker.tooShort} ${chunker.tooShort === 1 ? 'document was' : 'documents were'} left out: a single token predicts nothing.`]),
   });
+}
+
+function isPlainText(file: string): boolean {
+  return PLAIN_TEXT.includes(dataExtension(file));
 }

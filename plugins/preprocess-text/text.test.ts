@@ -66,6 +66,7 @@ describe('text', () => {
     await expect(chunks({ 'a.jsonl': '{"text":" "}' })).rejects.toThrow(/:1: the field "text" is empty\.$/);
     await expect(chunks({ 'a.jsonl': '{"text":"\\ud83d"}' })).rejects.toThrow(/:1: the field "text" has an unpaired surrogate \(\\ud83d\) at character 1/);
     await expect(chunks({ 'a.txt': '' })).rejects.toMatchObject({ code: 'NO_EXAMPLES' });
+    await expect(chunks({ 'a.jsonl': '{"text":"ab"}' }, { separator: '\n' })).rejects.toMatchObject({ code: 'SEPARATOR_UNUSED', option: ['separator'] });
     const { texts, said, dataset } = await chunks({ 'a.jsonl': '{"text":3}\n{"text":"ab"}\n' }, { on_bad_row: 'skip' });
     expect(texts).toEqual(['<s>ab</s>']);
     expect(dataset.stats.badRows).toBe(1);

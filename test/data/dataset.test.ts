@@ -96,5 +96,8 @@ describe('buildDataset', () => {
   it('says that there is nothing to train on, and why', () => {
     const none = { examples: [], badRows: { count: 2, reasons: ['/d.jsonl:1: x'] }, notes: [] };
     expect(() => buildDataset(none, undefined, options, parts)).toThrow('The data holds no example to train on; 2 bad rows were left out, the first: /d.jsonl:1: x.');
+    const empty = { examples: [], badRows: { count: 0, reasons: [] }, notes: [] };
+    expect(() => buildDataset(empty, undefined, options, parts)).toThrow(expect.objectContaining({ code: 'NO_EXAMPLES', option: ['data'], hint: 'There is no row in its files.' }));
+    expect(() => buildDataset(tokenised([example(2, 1)]), { ...empty, notes: ['All was cut.'] }, options, parts)).toThrow(expect.objectContaining({ message: 'eval_data holds no example to evaluate on.', option: ['eval_data'], hint: 'All was cut.' }));
   });
 });

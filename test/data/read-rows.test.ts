@@ -113,6 +113,11 @@ describe('CSV', () => {
     expect(await rowsOf('a.csv', 'a,b\n1,2\n3,"oops\n5,6\n')).toEqual([[2, { a: '1', b: '2' }], '3 this and what follows is not valid CSV: a quotation mark that opens in this row is never closed']);
   });
 
+  it('reports a row that is not UTF-8 and goes on; refuses a file that is UTF-16', async () => {
+    expect(await rowsOf('a.csv', Buffer.from('a,b\n1,caf\xe9\n2,ok\n', 'latin1'))).toEqual(['2 the text is not valid UTF-8; convert the file to UTF-8', [3, { a: '2', b: 'ok' }]]);
+    await expect(rowsOf('a.csv', Buffer.from('\ufeffa,b\n1,2\n', 'utf16le'))).rejects.toThrow(/a\.csv:1: the file is UTF-16; convert it to UTF-8\.$/);
+  });
+
   it('refuses a header that names a column twice', async () => {
     await expect(rowsOf('a.csv', 'a,b,a\n1,2,3\n')).rejects.toThrow(/a\.csv:1: the header names the column "a" twice\.$/);
   });
@@ -188,6 +193,7 @@ describe('plain text', () => {
 
   it('splits at a separator, drops what is empty and knows where each document begins', async () => {
     expect(await documentsOf('a\nb\r\n\r\nc\n\n\n\n\nd', '\n\n')).toEqual([[1, 'a\nb'], [4, 'c'], [9, '\nd']]);
+    expect(await documentsOf('a\r\n\r\nb', '\r\n\r\n')).toEqual([[1, 'a'], [3, 'b']]);
     expect(await documentsOf('a<|sep|>b\n<|sep|>', '<|sep|>')).toEqual([[1, 'a'], [1, 'b\n']]);
   });
 
