@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { Graft } from '../contracts/index.ts';
 import { GraftError } from '../kernel/errors.ts';
-import { syncTree } from './durable.ts';
+import { syncFolder, syncTree } from './durable.ts';
 
 /** Folder of one graft in `adapters/` and in a checkpoint: its place in the config's `inject:` and its name. */
 export function graftFolder(index: number, graft: Pick<Graft, 'name'>): string {
@@ -37,6 +37,7 @@ export async function saveAdapters(grafts: readonly Graft[], dir: string): Promi
   await syncTree(aside);
   await rm(dir, { recursive: true, force: true });
   await rename(aside, dir);
+  await syncFolder(dirname(dir));
   return folders.map((folder) => basename(folder));
 }
 

@@ -1,7 +1,7 @@
 /** Writing so that what is there after a crash or a power cut is whole. */
 import { closeSync, fsyncSync, openSync } from 'node:fs';
 import { open, readdir, rename, stat, writeFile } from 'node:fs/promises';
-import { join, relative } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 
 /** Replaces a file in one move: a reader sees the old text or the new, never a part. */
 export async function writeText(path: string, text: string): Promise<void> {
@@ -9,6 +9,7 @@ export async function writeText(path: string, text: string): Promise<void> {
   await writeFile(aside, text);
   await syncFile(aside);
   await rename(aside, path);
+  await syncFolder(dirname(path));
 }
 
 export async function writeJson(path: string, value: unknown): Promise<void> {

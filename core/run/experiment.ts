@@ -147,7 +147,10 @@ class Experiment {
     this.#session = await Session.open(this.#config, host, ({ engine, reason }) =>
       this.#events.emit({ type: 'run-started', run: id, dir: this.#directory.dir, name, engine: `${engine.info.name} (${engine.info.detail})`, reason }),
     );
-    await this.#directory.update({ engine: { ...this.#session.engine.info, reason: this.#session.engineReason } });
+    const { info } = this.#session.engine;
+    const before = this.#directory.record.engine;
+    if (before !== undefined && before.detail !== info.detail) this.#log('warn', `The run began on ${before.name} (${before.detail}) and goes on with ${info.name} (${info.detail}), which rounds otherwise: the losses that follow are not to the last digit what they would have been.`);
+    await this.#directory.update({ engine: { ...info, reason: this.#session.engineReason } });
     return this.#session;
   }
 

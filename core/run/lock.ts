@@ -1,7 +1,10 @@
-import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { GraftError } from '../kernel/errors.ts';
+
+/** Milliseconds that writing a lock takes at most. */
+const WRITING_MS = 5000;
 
 /** Who writes a run. */
 interface Holder {
@@ -20,14 +23,14 @@ interface Holder {
 export function lockRun(dir: string): () => void {
   const path = join(dir, 'run.lock');
   if (!create(path)) {
-    const holder = read(path);
+    const text = contents(path);
+    const holder = parse(text);
     if (holder !== undefined && alive(holder)) {
       throw new GraftError('RUN_LOCKED', `Another process writes ${dir}: process ${holder.pid}${holder.host === hostname() ? '' : ` on ${holder.host}`}.`, {
         hint: `Wait for it or end it. If it is certainly gone, delete ${path}.`,
       });
     }
-    rmSync(path, { force: true });
-    if (!create(path)) throw new GraftError('RUN_LOCKED', `Another process took ${dir} at the same moment.`, { hint: 'Try again.' });
+    if (isBeingWritten(path, text) || !putAside(path, text) || !create(path)) throw new GraftError('RUN_LOCKED', `Another process took ${dir} at the same moment.`, { hint: 'Try again.' });
   }
   return () => rmSync(path, { force: true });
 }
@@ -44,12 +47,46 @@ function create(path: string): boolean {
   }
 }
 
-function read(path: string): Holder | undefined {
+/** Empty where it is gone. */
+function contents(path: string): string {
   try {
-    return JSON.parse(readFileSync(path, 'utf8')) as Holder;
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
+    throw error;
+  }
+}
+
+function parse(text: string): Holder | undefined {
+  try {
+    return JSON.parse(text) as Holder;
   } catch {
     return undefined;
   }
+}
+
+/** A lock is empty for a moment between its creation and its writing; one that stays so is a crash's. */
+function isBeingWritten(path: string, text: string): boolean {
+  const created = statSync(path, { throwIfNoEntry: false })?.mtimeMs;
+  return text === '' && created !== undefined && Date.now() - created < WRITING_MS;
+}
+
+/**
+ * Removes a dead process's lock, moving it first: of two that saw it dead, the second would remove the first's own.
+ * @returns false where it was another lock by then; that one stands again
+ */
+function putAside(path: string, expected: string): boolean {
+  const aside = `${path}.${process.pid}.tmp`;
+  try {
+    renameSync(path, aside);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true;
+    throw error;
+  }
+  const isExpected = contents(aside) === expected;
+  if (isExpected) rmSync(aside, { force: true });
+  else renameSync(aside, path);
+  return isExpected;
 }
 
 /** A process on another machine cannot be seen, and counts as alive. */

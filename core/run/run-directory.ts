@@ -6,7 +6,7 @@ import { stringify } from 'yaml';
 import type { DatasetStats, EngineInfo, TrainPlan } from '../contracts/index.ts';
 import type { RunConfig } from '../config/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
-import { writeJson, writeText } from './durable.ts';
+import { syncFolder, writeJson, writeText } from './durable.ts';
 import { lockRun } from './lock.ts';
 
 const FORMAT = 1;
@@ -94,6 +94,7 @@ export class RunDirectory {
     };
     await writeText(join(dir, 'config.yaml'), `# Resolved from ${config.file}; \`graft resume\` goes on with this.\n${stringify(config.resolved)}`);
     await writeJson(join(dir, 'run.json'), record);
+    await syncFolder(config.runsDir);
     return new RunDirectory(dir, record, release);
   }
 

@@ -105,23 +105,25 @@ describe('a run', () => {
     expect(leases()).toEqual([]);
   });
 
-  it('says when a plugin is not the one that it began with', async () => {
+  it('says when a plugin or the engine is not the one that it began with', async () => {
     const config = await configOf();
     const { dir: runDir } = await carryOut(config, stopAfter(4));
     const path = join(runDir, 'run.json');
-    const record = JSON.parse(readFileSync(path, 'utf8')) as { generations: Record<string, { hash: string }> };
+    const record = JSON.parse(readFileSync(path, 'utf8')) as { generations: Record<string, { hash: string }>; engine: { detail: string } };
+    record.engine.detail = 'another, 64 threads';
     record.generations['inject:lora']!.hash = '0'.repeat(64);
     writeFileSync(path, JSON.stringify(record));
     const { events } = await carryOut(config, { resume: runDir, samples: 0 });
     expect(events).toContainEqual({ type: 'log', level: 'warn', message: expect.stringMatching(/^The plugin inject:lora has changed since the run began \(000000000000 is now [0-9a-f]{12}\)/) });
+    expect(events).toContainEqual({ type: 'log', level: 'warn', message: expect.stringMatching(/^The run began on portable \(another, 64 threads\) and goes on with portable \(.+\), which rounds otherwise/) });
   });
 
   it('is recorded as failed, with the reason, where training goes wrong, and can be looked at', async () => {
     const config = await configOf({ train: { learning_rate: 3e38, save_steps: 1 } });
     const { record, error, dir: runDir } = await carryOut(config);
-    expect(record).toMatchObject({ status: 'failed', code: 'LOSS_NOT_FINITE', reason: expect.stringMatching(/^The loss of step \d is NaN|Infinity/) });
+    expect(record).toMatchObject({ status: 'failed', code: 'LOSS_NOT_FINITE', reason: expect.stringMatching(/^After step 1 the loss is NaN/) });
     expect(error).toMatchObject({ code: 'LOSS_NOT_FINITE' });
-    expect(readFileSync(join(runDir, 'report.html'), 'utf8')).toContain('The loss of step');
+    expect(readFileSync(join(runDir, 'report.html'), 'utf8')).toContain('After step 1 the loss is NaN');
     expect(existsSync(join(runDir, 'adapters'))).toBe(false);
     expect(leases()).toEqual([]);
   });

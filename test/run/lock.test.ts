@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -39,8 +39,12 @@ describe('the lock of a run directory', () => {
     expect(() => lockRun(dir)).toThrow(`Another process writes ${dir}: process 1 on elsewhere.`);
   });
 
-  it('is taken over where a crash left it empty', () => {
+  it('is taken over where a crash left it empty, but not in the moment before it is written', () => {
     writeFileSync(path(), '');
+    expect(() => lockRun(dir)).toThrow(`Another process took ${dir} at the same moment.`);
+    const aMinuteAgo = Date.now() / 1000 - 60;
+    utimesSync(path(), aMinuteAgo, aMinuteAgo);
     lockRun(dir)();
+    expect(readdirSync(dir)).toEqual([]);
   });
 });

@@ -40,7 +40,6 @@ function headline(record: RunRecord, { steps, evaluations }: History): string {
   const last = steps.at(-1);
   const before = evaluations.find(({ step }) => step === 0)?.loss;
   const after = record.result?.evalLoss ?? evaluations.at(-1)?.loss;
-  const status = record.status === 'running' ? 'running' : record.status;
   const cards: (readonly [string, string])[] = [
     ['Steps', last === undefined ? '0' : `${formatCount(last.step)} of ${formatCount(last.totalSteps)}`],
     ['Training loss', last === undefined ? '-' : formatLoss(last.loss)],
@@ -50,7 +49,7 @@ function headline(record: RunRecord, { steps, evaluations }: History): string {
     ['Time', steps.length === 0 ? '-' : formatDuration(steps.reduce((sum, step) => sum + step.seconds, 0))],
   ];
   const reason = record.reason === undefined ? '' : `<p class="reason">${escapeHtml(record.reason)}</p>`;
-  return `<header><h1>${escapeHtml(record.name)} <span class="status ${status}">${status}</span></h1><p class="id">${escapeHtml(record.id)}</p>${reason}</header>
+  return `<header><h1>${escapeHtml(record.name)} <span class="status ${record.status}">${record.status}</span></h1><p class="id">${escapeHtml(record.id)}</p>${reason}</header>
 <dl class="cards">${cards.map(([name, value]) => `<div><dt>${name}</dt><dd>${escapeHtml(value)}</dd></div>`).join('')}</dl>`;
 }
 
