@@ -14,7 +14,6 @@ export type Holder = 'call' | 'pinned' | 'dependent';
 
 /** One content of one plugin, evaluated once and set up: what its slot serves, or once served and waits to be rid of. */
 export class Generation {
-  /** Set when it starts to serve. */
   activatedAt = new Date(0);
   readonly #leases = new Set<{ readonly holder: Holder }>();
   #waitsFor: readonly Holder[] = ['call', 'pinned', 'dependent'];

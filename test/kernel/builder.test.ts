@@ -7,7 +7,9 @@ import { describe, expect, it } from 'vitest';
 import { injecting, manifest, open, tempDir, write, type Files } from './support.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const { typeInfo } = createRequire(import.meta.url)('tsyringe/dist/cjs/dependency-container.js') as { typeInfo: Map<unknown, unknown> };
+/** What tsyringe keeps for as long as the process lives: decorated classes, and every token that was ever looked up. */
+const { typeInfo, instance } = createRequire(import.meta.url)('tsyringe/dist/cjs/dependency-container.js') as { typeInfo: Map<unknown, unknown>; instance: { _registry: { _registryMap: Map<unknown, unknown> } } };
+const kept = (): number[] => [typeInfo.size, instance._registry._registryMap.size];
 
 /** Opens a kernel over one plugin `a` with these files, beside its manifest. */
 async function openA(files: Files, graftKeys = {}): ReturnType<typeof open> {
@@ -29,12 +31,12 @@ describe('a plugin', () => {
   it('is TypeScript with constructor injection by type, in a container of its own', async () => {
     const globals = globalThis as { graftDisposals?: string[] };
     globals.graftDisposals = [];
-    const before = typeInfo.size;
+    const [classes, tokens] = kept();
     const { kernel, says } = await open(fileURLToPath(new URL('fixtures/inject-decorated', import.meta.url)));
     expect([await says('decorated'), await says('decorated')]).toEqual(['decorated 1', 'decorated 2']);
-    expect(typeInfo.size).toBe(before + 2);
+    expect(typeInfo.size).toBe(classes! + 2);
     await kernel.dispose();
-    expect(typeInfo.size).toBe(before);
+    expect(kept()).toEqual([classes, tokens]);
     expect(globals.graftDisposals).toEqual(['Namer', 'Namer']);
     delete globals.graftDisposals;
   });
