@@ -6,7 +6,7 @@ import { generate } from '../tensor/generate.ts';
 import { IGNORED } from '../tensor/packed.ts';
 import { Session, type RunHost } from './session.ts';
 
-const SHOWN = 4;
+const SHOWN = 6;
 const MAX_TOKENS = 40;
 
 /** One strategy: its config, and the folder of its trained grafts. */

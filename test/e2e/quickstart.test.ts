@@ -32,7 +32,7 @@ describe('graft quickstart', () => {
     for (const { name, before, after } of strategies) expect(after, name).toBeLessThan(before / 4);
     // The mark that no text of the corpus has: the base never writes it, every strategy does.
     const answers = [...stdout.matchAll(/^ {4}(base|LoRA|Adapter|LoRA \+ Adapter) {2,}(.*)$/gm)].map(([, who, text]) => ({ who: who!, text: text! }));
-    expect(answers).toHaveLength(16);
+    expect(answers).toHaveLength(24);
     for (const { who, text } of answers) expect(text.startsWith('Good question! '), `${who}: ${text}`).toBe(who !== 'base');
     const right = /of (\d+) held out: base (\d+), LoRA (\d+), Adapter (\d+), LoRA \+ Adapter (\d+)/.exec(stdout)!.slice(1).map(Number);
     expect(right[1]).toBe(0);

@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import pc from 'picocolors';
 import { resolveConfigs, type RunConfig } from '../../config/index.ts';
 import { GraftError } from '../../kernel/errors.ts';
+import type { Subscriber } from '../../run/events.ts';
 import type { Outcome } from '../../run/experiment.ts';
 import { formatCount, formatDuration, formatLoss, formatShare } from '../../run/reporters/format.ts';
 import { EXIT } from '../exit.ts';
@@ -19,6 +20,8 @@ interface QuickstartOptions {
 
 /** The strategies in the order shown, by the config of each. */
 const STRATEGIES = ['lora', 'adapter', 'mixed'] as const;
+/** Step lines a run, where there is no terminal. */
+const STEP_LINES = 5;
 /** Held-out questions of the shipped data that are answered and checked. */
 const CHECKED = 24;
 /** Examples of other people's data that are held out and read at most, so that it stays a quick start. */
@@ -87,10 +90,20 @@ function existing(path: string): string {
 
 async function train(config: RunConfig, host: Host, signal: AbortSignal): Promise<Outcome> {
   const { runExperiment } = await import('../../run/experiment.ts');
-  const reporter = process.stdout.isTTY
-    ? new (await import('../../run/reporters/terminal.ts')).TerminalReporter(process.stdout)
-    : new (await import('../../run/reporters/plain.ts')).PlainReporter((text) => void process.stdout.write(text));
-  return runExperiment(config, { ...host, signal, subscribers: [reporter] }, { samples: 0 });
+  return runExperiment(config, { ...host, signal, subscribers: [await reporter()] }, { samples: 0 });
+}
+
+/** A progress bar in a terminal; elsewhere a few lines a run, since there are three of them. */
+async function reporter(): Promise<Subscriber> {
+  if (process.stdout.isTTY) return new (await import('../../run/reporters/terminal.ts')).TerminalReporter(process.stdout);
+  const plain = new (await import('../../run/reporters/plain.ts')).PlainReporter((text) => void process.stdout.write(text));
+  return {
+    name: plain.name,
+    receive: (event) => {
+      if (event.type === 'log' && event.level === 'info') return;
+      if (event.type !== 'step' || event.step % Math.ceil(event.totalSteps / STEP_LINES) === 0) plain.receive(event);
+    },
+  };
 }
 
 /** What each strategy trains and what it came to. */
