@@ -117,7 +117,7 @@ export async function startEngine(kernel: Kernel, request: EngineRequest, log: L
       hint: 'One process computes with one engine: run them as two commands.',
     });
   }
-  const lease = kernel.leaseToken<EngineProvider>(PREFIX + choice.name);
+  const lease = kernel.leaseToken<EngineProvider>(PREFIX + choice.name, { pinned: true });
   const joined = (current ??= { name: choice.name, engine: lease.value.start({ threads: request.threads }), users: 0 });
   joined.users++;
   const leave = async (): Promise<void> => {
