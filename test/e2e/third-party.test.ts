@@ -5,8 +5,13 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { TOLERANCE } from '../../core/run/oracles/port.ts';
+import { largestDifference, logitsOf, referenceLogits } from '../../core/run/oracles/rows.ts';
+import { METHOD_OPTIMIZER, trainSteps } from '../../core/run/oracles/train.ts';
 import { graft, startGraft, type RunningCommand } from '../support/command.ts';
+import { inject, oracleBase, ORACLES, setUpInject, strategyHost } from '../support/strategies.ts';
 import { writeTinyRun } from '../support/tiny-run.ts';
+import ia3 from './fixtures/inject-ia3/index.ts';
 
 const FIXTURE = fileURLToPath(new URL('./fixtures/inject-ia3', import.meta.url));
 
@@ -40,6 +45,23 @@ describe('a third-party strategy', () => {
     expect(JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8'))).toMatchObject({ peft_type: 'IA3', target_modules: ['k_proj', 'v_proj', 'down_proj'], feedforward_modules: ['down_proj'] });
     expect(JSON.parse(readFileSync(join(home, 'runs', run!, 'run.json'), 'utf8'))).toMatchObject({ status: 'succeeded', generations: { 'inject:ia3': { version: '0.1.0' } } });
   }, 300_000);
+});
+
+describe('the same strategy on the reference base', () => {
+  it("computes what PEFT's IA3 does, and trains as it does for ten steps", async () => {
+    const host = await strategyHost();
+    const base = await oracleBase(host);
+    const model = await base.load();
+    const io = JSON.parse(readFileSync(join(ORACLES, 'peft/ia3/io.json'), 'utf8')) as { logits: number[][][]; adamw_losses: number[]; n_trainable: number };
+    const graft = await inject({ ...host, injectPlugins: [await setUpInject('ia3', ia3)] }, model, 'ia3', 'ia3');
+    await graft.load(join(ORACLES, 'peft/ia3/init'));
+    expect(graft.trainables.reduce((sum, { variable }) => sum + variable.size, 0)).toBe(io.n_trainable);
+    expect(largestDifference(logitsOf(model, base.batch, { stack: 'ia3' }), referenceLogits(io.logits, base.rows))).toBeLessThan(TOLERANCE.logits);
+    const { losses } = trainSteps(model, 'ia3', graft.trainables, io.adamw_losses.map(() => base.batch), METHOD_OPTIMIZER);
+    expect(largestDifference(losses, io.adamw_losses)).toBeLessThan(TOLERANCE.losses);
+    graft.remove();
+    model.dispose();
+  });
 });
 
 describe('the same strategy while graft serve --watch runs', () => {

@@ -21,7 +21,7 @@ export const ORACLES = fileURLToPath(new URL('../oracles', import.meta.url));
 export const quietLog: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, child: () => quietLog };
 
 /** What the kernel does of a plugin's life, for one that needs nothing but the services given. */
-async function setUp(name: string, definition: PluginDefinition, needs: Readonly<Record<string, unknown>> = {}): Promise<InjectPlugin> {
+export async function setUpInject(name: string, definition: PluginDefinition, needs: Readonly<Record<string, unknown>> = {}): Promise<InjectPlugin> {
   const hook = (await definition.setup({
     needs,
     scope: createScope(name, quietLog),
@@ -34,8 +34,8 @@ async function setUp(name: string, definition: PluginDefinition, needs: Readonly
 
 /** The plugins of this repository by name. */
 export async function injectPlugins(): Promise<Readonly<Record<'lora' | 'adapter' | 'full' | 'mixed', InjectPlugin>>> {
-  const plugins = { lora: await setUp('lora', lora), adapter: await setUp('adapter', adapter), full: await setUp('full', full) };
-  return { ...plugins, mixed: await setUp('mixed', mixed, { lora: plugins.lora.hook, adapter: plugins.adapter.hook }) };
+  const plugins = { lora: await setUpInject('lora', lora), adapter: await setUpInject('adapter', adapter), full: await setUpInject('full', full) };
+  return { ...plugins, mixed: await setUpInject('mixed', mixed, { lora: plugins.lora.hook, adapter: plugins.adapter.hook }) };
 }
 
 export async function strategyHost(): Promise<OracleHost> {
