@@ -20,6 +20,7 @@ export { attentionSegments } from './tensor/ops/attention.ts';
 export { crossEntropyWith, type SoftmaxLoss } from './tensor/ops/cross-entropy.ts';
 export { AdamW, clipScale, globalNorm, type AdamWOptions, type AdamWState } from './tensor/adamw.ts';
 export { assembleDataset, buildDataset, type DatasetParts, type SplitOptions } from './data/dataset.ts';
+export { datasetOfFiles, type FileOptions, type FileTokeniser } from './data/dataset-of-files.ts';
 export { fileBytes, type ReadMeter } from './data/bytes.ts';
 export { readDocuments } from './data/documents.ts';
 export { dataFiles } from './data/files.ts';

@@ -1,7 +1,8 @@
 import type { Dataset, Packed } from '../contracts/index.ts';
 import { GraftError } from '../kernel/errors.ts';
+import { trainedTokens } from '../tensor/packed.ts';
 import type { Tokenised } from './cache-file.ts';
-import { trainedTokensOf, type Example } from './example.ts';
+import type { Example } from './example.ts';
 import { holdOut } from './hold-out.ts';
 import { packBestFit } from './pack.ts';
 
@@ -78,7 +79,7 @@ export function assembleDataset({ input, train, eval: held, maxLength, packing, 
     stats: {
       examples: before.examples + train.length,
       tokens: before.tokens + sum((example) => example.inputIds.length),
-      trainedTokens: before.trainedTokens + sum(trainedTokensOf),
+      trainedTokens: before.trainedTokens + sum(({ labels }) => trainedTokens({ labels, offsets: Int32Array.of(0, labels.length) })),
       truncatedExamples: before.truncatedExamples + sum((example) => (example.info.truncated > 0 ? 1 : 0)),
       badRows: before.badRows + badRows,
     },

@@ -8,13 +8,3 @@ export interface Example {
   readonly labels: Int32Array;
   readonly info: ExampleInfo;
 }
-
-/** A label that carries no loss. */
-const IGNORED = -100;
-
-/** Predictions that carry a loss: labels other than -100, without the first token's, which nothing predicts. */
-export function trainedTokensOf({ labels }: Pick<Example, 'labels'>): number {
-  let count = 0;
-  for (let i = 1; i < labels.length; i++) if (labels[i] !== IGNORED) count++;
-  return count;
-}

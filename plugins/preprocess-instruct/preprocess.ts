@@ -1,36 +1,20 @@
-import { buildDataset, dataFiles, endTokenOf, GraftError, readRows, rng, RowProblem, tokeniseFiles, type Dataset, type PreprocessCall, type Row, type Tokenised, type TokeniseJob } from 'graft';
+import { datasetOfFiles, endTokenOf, readRows, RowProblem, tokeniseFiles, type Dataset, type PreprocessCall, type Row, type Tokenised, type TokeniseJob } from 'graft';
 import { exampleOf, newTally, type ExampleOptions } from './example.ts';
 import { detectFormat, readRow, type Format, type RowReading } from './formats.ts';
 import type { InstructOptions } from './options.ts';
 import { tallyNotes } from './tally-notes.ts';
 import { templateChooser } from './templates.ts';
 
-/** Tokens at most where neither the config nor the model sets a lower limit. */
-const DEFAULT_MAX_LENGTH = 2048;
-
 /**
  * From rows of instructions or conversations to token sequences with the answers labelled.
  * @param generation hash of this plugin's code: cached examples of other code are not used
  */
-export async function preprocessInstruct(call: PreprocessCall<InstructOptions>, generation: string): Promise<Dataset> {
-  const { config, model, tokenizer } = call;
-  const longest = model.config.max_position_embeddings;
-  const maxLength = config.max_length ?? Math.min(DEFAULT_MAX_LENGTH, longest);
-  if (maxLength > longest) call.emit({ type: 'log', level: 'warn', message: `max_length is ${maxLength}, and the model was trained on sequences of at most ${longest} tokens.` });
-  if (endTokenOf(tokenizer) === undefined) call.emit({ type: 'log', level: 'warn', message: 'The tokenizer has no end token, so the model cannot learn to stop.' });
-  if (config.eval_data !== undefined && config.eval_split !== 0) {
-    throw new GraftError('EVAL_SPLIT', 'eval_data and eval_split both say what to evaluate on.', { option: ['eval_split'], hint: 'Leave one of them out.' });
-  }
-  const options = { ...config, max_length: maxLength };
-  const train = await tokenise(call, options, await dataFiles(config.data, call.baseDir, ['data']), generation);
-  const held = config.eval_data === undefined ? undefined : await tokenise(call, options, await dataFiles(config.eval_data, call.baseDir, ['eval_data']), generation);
-  const seed = config.seed ?? call.seed;
-  return buildDataset(
-    train,
-    held,
-    { evalSplit: config.eval_split, shuffle: config.shuffle, random: (purpose) => rng(seed, 'preprocess-instruct', purpose) },
-    { input: call.input, maxLength, packing: config.packing },
-  );
+export function preprocessInstruct(call: PreprocessCall<InstructOptions>, generation: string): Promise<Dataset> {
+  if (endTokenOf(call.tokenizer) === undefined) call.emit({ type: 'log', level: 'warn', message: 'The tokenizer has no end token, so the model cannot learn to stop.' });
+  return datasetOfFiles(call, {
+    plugin: 'preprocess-instruct',
+    tokenise: (files, maxLength) => tokenise(call, { ...call.config, max_length: maxLength }, files, generation),
+  });
 }
 
 function tokenise(call: PreprocessCall<InstructOptions>, options: InstructOptions & ExampleOptions, files: readonly string[], generation: string): Promise<Tokenised> {

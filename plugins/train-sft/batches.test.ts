@@ -73,6 +73,11 @@ describe('the passes of a step', () => {
     expect(microBatches([sequence(1, 2), sequence(2, 9), sequence(3, 2)], 4).map(({ inputIds }) => inputIds.length)).toEqual([2, 9, 2]);
   });
 
+  it('leave out the silent examples of a sequence that they divide', () => {
+    const mixed = { ...sequence(1, 4, 4), labels: Int32Array.of(-100, -100, -100, -100, 1, 1, 1, 1) };
+    expect(microBatches([mixed], 4).map(({ offsets, labels }) => [[...offsets], labels[1]])).toEqual([[[0, 4], 1]]);
+  });
+
   it('leave out what has nothing to train on', () => {
     const silent = { ...sequence(1, 4), labels: new Int32Array(4).fill(-100) };
     const onlyFirst = { ...sequence(2, 3), labels: Int32Array.of(2, -100, -100) };

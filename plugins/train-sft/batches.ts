@@ -85,10 +85,10 @@ export class Batches {
 
 /**
  * Splits a step into forward passes of at most `maxTokens` tokens. A sequence may be divided between its examples, which
- * never see each other; one example that is longer is a pass of its own.
+ * never see each other; one example that is longer is a pass of its own, and one that has nothing to train on is left out.
  */
 export function microBatches(sequences: readonly Packed[], maxTokens: number): PackedBatch[] {
-  const examples = sequences.flatMap((sequence) => (sequence.inputIds.length <= maxTokens ? [sequence] : examplesOf(sequence)));
+  const examples = sequences.flatMap((sequence) => (sequence.inputIds.length <= maxTokens ? [sequence] : trainable(examplesOf(sequence))));
   return fill(examples, (example) => example.inputIds.length, maxTokens).map(concatPacked);
 }
 

@@ -1,4 +1,5 @@
 import type { Dataset, ExampleInfo, Packed, Tokenizer } from '../../contracts/index.ts';
+import { IGNORED } from '../../tensor/packed.ts';
 
 /** One token as it is shown. */
 export interface ShownToken {
@@ -14,9 +15,6 @@ export interface ShownExample {
   readonly info: ExampleInfo | undefined;
   readonly tokens: readonly ShownToken[];
 }
-
-/** A label that carries no loss. */
-const IGNORED = -100;
 
 /** The first `count` examples of a side of a dataset, in the order in which they are packed. */
 export function firstExamples(dataset: Dataset, side: 'train' | 'eval', count: number, tokenizer: Tokenizer): readonly ShownExample[] {
@@ -34,17 +32,6 @@ export function firstExamples(dataset: Dataset, side: 'train' | 'eval', count: n
 /** Tokens of every example of a side. */
 export function exampleLengths(sequences: readonly Packed[]): readonly number[] {
   return sequences.flatMap(({ offsets }) => Array.from(offsets.subarray(1), (end, segment) => end - offsets[segment]!));
-}
-
-/** Predictions of a side that carry a loss: the first token of an example is never predicted. */
-export function trainedCount(sequences: readonly Packed[]): number {
-  let count = 0;
-  for (const { labels, offsets } of sequences) {
-    for (let segment = 0; segment + 1 < offsets.length; segment++) {
-      for (let i = offsets[segment]! + 1; i < offsets[segment + 1]!; i++) if (labels[i] !== IGNORED) count++;
-    }
-  }
-  return count;
 }
 
 function tokensOf({ inputIds, labels }: Packed, start: number, end: number, tokenizer: Tokenizer): readonly ShownToken[] {

@@ -3,7 +3,8 @@ import type pc from 'picocolors';
 import type { RunConfig } from '../../config/index.ts';
 import type { ExampleInfo } from '../../contracts/index.ts';
 import { formatCount, formatShare } from '../../run/reporters/format.ts';
-import { exampleLengths, firstExamples, trainedCount, type ShownExample } from './example-tokens.ts';
+import { trainedTokens } from '../../tensor/packed.ts';
+import { exampleLengths, firstExamples, type ShownExample } from './example-tokens.ts';
 import { histogram, histogramLines, type Bin } from './histogram.ts';
 import type { Prepared } from './prepare.ts';
 import { tokenText } from './token-text.ts';
@@ -41,7 +42,7 @@ export function previewOf(config: RunConfig, { dataset, tokenizer }: Prepared, s
       examples: lengths.length,
       sequences: sequences.length,
       tokens: lengths.reduce((sum, length) => sum + length, 0),
-      trainedTokens: trainedCount(sequences),
+      trainedTokens: sequences.reduce((sum, sequence) => sum + trainedTokens(sequence), 0),
       truncatedExamples: infos.filter((info) => info.truncated > 0).length,
       endOfTurnTrained: turns.length === 0 ? undefined : turns.filter((info) => info.endOfTurnTrained === true).length,
       badRows: dataset.stats.badRows,
