@@ -108,4 +108,12 @@ describe('graft run', { timeout: 120_000 }, () => {
     const programs = await graft(dir, ['plan', 'config.yaml', '--json']);
     expect(JSON.parse(programs.stdout)).toMatchObject({ name: 'tiny', plan: { totalSteps: 16, trainableParameters: 1536 } });
   });
+
+  it('says while it is planned what the data warns of, and ends without a stack when it is stopped', async () => {
+    writeTinyRun(dir, { preprocess: { max_length: 4096 }, extra: { sweep: { 'train.epochs': Array.from({ length: 50 }, (_, i) => i + 1) } } });
+    const { code, stderr } = await graft(dir, ['plan', 'config.yaml', '--json'], (_, send) => send('SIGINT'));
+    expect(stderr).toContain('warn max_length is 4096, and the model was trained on sequences of at most');
+    expect(stderr).not.toMatch(/^\s+at /m);
+    expect(code).toBe(130);
+  });
 });

@@ -1,11 +1,11 @@
 import { Command, InvalidArgumentError } from 'commander';
 import pc from 'picocolors';
 import { readPluginDirs, resolveConfigs } from '../../config/index.ts';
-import type { RunEvent } from '../../contracts/index.ts';
 import { GraftError } from '../../kernel/errors.ts';
 import { EXIT } from '../exit.ts';
 import { openHost } from '../host.ts';
 import { interruption } from '../interruption.ts';
+import { teller } from '../teller.ts';
 
 interface PreviewOptions {
   readonly number: number;
@@ -58,18 +58,6 @@ async function preview(file: string, options: PreviewOptions): Promise<void> {
     interrupted.dispose();
     await host.dispose();
   }
-}
-
-/** Progress and warnings go to standard error: standard output is the preview alone. */
-async function teller(): Promise<{ emit(event: RunEvent): void; end(): void }> {
-  if (!process.stderr.isTTY) {
-    const { PlainReporter } = await import('../../run/reporters/plain.ts');
-    const reporter = new PlainReporter((text) => void process.stderr.write(text));
-    return { emit: (event) => reporter.receive(event), end: () => undefined };
-  }
-  const { TerminalReporter } = await import('../../run/reporters/terminal.ts');
-  const reporter = new TerminalReporter(process.stderr);
-  return { emit: (event) => reporter.receive(event), end: () => void process.stderr.write('\r\u001b[2K') };
 }
 
 function count(text: string): number {
