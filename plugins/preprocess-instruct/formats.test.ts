@@ -169,3 +169,13 @@ describe('format: auto', () => {
     expect(await texts([{ instruction: 'A', output: 'a' }, { instruction: 'B', output: 'b', system: 'Own.' }], { system_prompt: 'Default.' })).toEqual(['<s>Default.|A||[a</s>]', '<s>Own.|B||[b</s>]']);
   });
 });
+
+describe('names for fields', () => {
+  it.each([
+    ['columns.prompt', { format: 'alpaca', columns: { prompt: 'question' } }, ['columns', 'prompt'], 'columns.prompt has no effect: a row of the format alpaca has no such field.'],
+    ['columns.output', { format: 'messages', columns: { messages: 'chat', output: 'answer' } }, ['columns', 'output'], 'columns.output has no effect: a row of the format messages has no such field.'],
+    ['roles', { format: 'alpaca', roles: { narrator: 'user' } }, ['roles'], 'roles has no effect: in the format alpaca nobody is named.'],
+  ] as const)('are refused where the format has no use for %s', async (_, options, option, message) => {
+    await expect(texts([{ instruction: 'Add', output: '5' }], options)).rejects.toMatchObject({ code: 'OPTIONS_CONFLICT', option, message });
+  });
+});

@@ -1,4 +1,4 @@
-import { RowProblem } from 'graft';
+import { GraftError, RowProblem } from 'graft';
 import { turn, type Conversation, type Role, type Turn } from './conversation.ts';
 import { Fields } from './fields.ts';
 import { readTurns, type TurnFields } from './messages.ts';
@@ -22,6 +22,26 @@ const formatToReader: Readonly<Record<Format, (row: Fields, reading: RowReading)
   messages: (row, reading) => readChat(row, reading, { messages: 'messages', role: 'role', content: 'content' }),
   prompt_completion: readPromptCompletion,
 };
+
+const formatToColumns: Readonly<Record<Format, readonly (keyof Columns)[]>> = {
+  alpaca: ['instruction', 'input', 'output', 'history', 'system'],
+  sharegpt: ['messages', 'role', 'content', 'system'],
+  messages: ['messages', 'role', 'content', 'system'],
+  prompt_completion: ['prompt', 'completion', 'role', 'content', 'system'],
+};
+
+/**
+ * Refuses names for fields that a format does not have: they would rename nothing.
+ * @throws GraftError `OPTIONS_CONFLICT`
+ */
+export function assertColumnsUsed({ format, columns = {}, roles }: Pick<InstructOptions, 'format' | 'columns' | 'roles'>): void {
+  if (format === 'auto') return;
+  const known = formatToColumns[format];
+  const unused = (Object.keys(columns) as (keyof Columns)[]).find((name) => !known.includes(name));
+  const hint = `Fields of ${format} are ${known.join(', ')}.`;
+  if (unused !== undefined) throw new GraftError('OPTIONS_CONFLICT', `columns.${unused} has no effect: a row of the format ${format} has no such field.`, { option: ['columns', unused], hint });
+  if (roles !== undefined && !known.includes('role')) throw new GraftError('OPTIONS_CONFLICT', `roles has no effect: in the format ${format} nobody is named.`, { option: ['roles'], hint });
+}
 
 /**
  * Sees a row's format from the names of its fields.

@@ -1,6 +1,6 @@
 import { datasetOfFiles, endTokenOf, readRows, RowProblem, tokeniseFiles, type Dataset, type PreprocessCall, type Row, type Tokenised, type TokeniseJob } from 'graft';
 import { exampleOf, newTally, type ExampleOptions } from './example.ts';
-import { detectFormat, readRow, type Format, type RowReading } from './formats.ts';
+import { assertColumnsUsed, detectFormat, readRow, type Format, type RowReading } from './formats.ts';
 import type { InstructOptions } from './options.ts';
 import { tallyNotes } from './tally-notes.ts';
 import { templateChooser } from './templates.ts';
@@ -13,6 +13,7 @@ export function preprocessInstruct(call: PreprocessCall<InstructOptions>, genera
   if (endTokenOf(call.tokenizer) === undefined) call.emit({ type: 'log', level: 'warn', message: 'The tokenizer has no end token, so the model cannot learn to stop.' });
   return datasetOfFiles(call, {
     plugin: 'preprocess-instruct',
+    check: () => assertColumnsUsed(call.config),
     tokenise: (files, maxLength) => tokenise(call, { ...call.config, max_length: maxLength }, files, generation),
   });
 }
