@@ -32,9 +32,10 @@ export function assertFinite(result: StepGradients, trainables: readonly Trainab
 export function assertSound(loss: number, trainables: readonly Trainable[], circumstances: Circumstances): void {
   if (Number.isFinite(loss)) return;
   const { step } = circumstances;
-  const spoilt = trainables.find(({ variable }) => !variable.dataSync<'float32'>().every(Number.isFinite));
-  const where = spoilt === undefined ? '' : `; the first trainable that is not finite is ${spoilt.name}`;
-  throw failure('LOSS_NOT_FINITE', `${step === 0 ? 'Before the first step' : `After step ${step}`} the loss is ${loss}${where}`, circumstances);
+  // NaN counts as larger than any number.
+  const sizes = trainables.map(({ name, variable }) => ({ name, size: variable.dataSync<'float32'>().reduce((most, value) => Math.max(most, Math.abs(value)), 0) }));
+  const worst = sizes.reduce((most, each) => (most.size >= each.size || Number.isNaN(most.size) ? most : each));
+  throw failure('LOSS_NOT_FINITE', `${step === 0 ? 'Before the first step' : `After step ${step}`} the loss is ${loss}; the largest value of a trainable is ${worst.size.toPrecision(3)}, in ${worst.name}`, circumstances);
 }
 
 function failure(code: string, what: string, { learningRate, recentLosses, checkpointStep }: Circumstances): GraftError {

@@ -166,7 +166,7 @@ describe('training', () => {
     const failure = run({ max_steps: 10, batch_size: 4, learning_rate: 3e38, lr_scheduler_type: 'constant_with_warmup', warmup_steps: 1, ...rhythm });
     await expect(failure).rejects.toMatchObject({
       code: 'LOSS_NOT_FINITE',
-      message: expect.stringMatching(/^After step 2 the loss is NaN(; the first trainable that is not finite is 0\.lora\.\S+)?\. The learning rate was 3e\+38; the last losses were \d+\.\d{4}, \d+\.\d{4}\.$/),
+      message: expect.stringMatching(/^After step 2 the loss is NaN; the largest value of a trainable is (\d\.\d\de\+3\d|Infinity|NaN), in 0\.lora\.\S+\. The learning rate was 3e\+38; the last losses were \d+\.\d{4}, \d+\.\d{4}\.$/),
       hint: expect.stringMatching(/^The checkpoint of step 1 is kept\./),
     });
     expect((await new CheckpointFolder(join(dir, 'checkpoints')).list()).map(({ step }) => step)).toEqual([1]);
