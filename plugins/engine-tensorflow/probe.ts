@@ -71,7 +71,7 @@ async function probePackage(name: PackageName, roots: readonly string[], platfor
   if (!PLATFORMS[name].includes(platform)) {
     return {
       package: name,
-      probe: { state: 'unsupported', detail: `TensorFlow publishes no library of ${name} for ${platform}`, remedy: 'Use engine native or portable on this machine.' },
+      probe: { state: 'unsupported', detail: `TensorFlow publishes no library of ${name} for ${platform}`, remedy: 'Use engine portable on this machine.' },
     };
   }
   return {
@@ -105,7 +105,7 @@ function interpret(name: PackageName, { stdout, stderr, failure }: Trial): Engin
     return { state: 'available', detail: `${name} ${version} on the ${gpu ? 'GPU' : 'CPU'}`, device: gpu ? 'gpu' : 'cpu' };
   }
   if (failure.timedOut) return broken(`loading ${name} did not end within ${TIMEOUT_MS / 1000} seconds`, `Reinstall it: \`npm rebuild ${name}\`.`);
-  if (failure.signal !== null) return broken(`loading ${name} crashed the process (${failure.signal})`, 'Its native library does not fit this machine: use engine native or portable, or build it from source.');
+  if (failure.signal !== null) return broken(`loading ${name} crashed the process (${failure.signal})`, 'Its native library does not fit this machine: use engine portable, or build it from source.');
 
   const reason = firstLine(stderr);
   if (/native addon module \(tfjs_binding\.node\) can not be found/.test(stderr)) {
@@ -118,7 +118,7 @@ function interpret(name: PackageName, { stdout, stderr, failure }: Trial): Engin
   if (/ERR_DLOPEN_FAILED|NODE_MODULE_VERSION|invalid ELF header|not a valid Win32/.test(stderr)) {
     return broken(`the native addon of ${name} is not made for this machine or this Node (${reason})`, `Run \`npm rebuild ${name} --build-addon-from-source\`.`);
   }
-  return broken(`${name} does not run on Node ${process.versions.node} (${reason})`, 'Use Node 20, which it supports, or engine native or portable.');
+  return broken(`${name} does not run on Node ${process.versions.node} (${reason})`, 'Use Node 20, which it supports, or engine portable.');
 }
 
 function broken(detail: string, remedy: string): EngineProbe {

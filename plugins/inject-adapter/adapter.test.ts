@@ -86,11 +86,15 @@ describe('its options', () => {
     [{ placement: 'mlp', mh_adapter: true }, ['mh_adapter'], 'placement and mh_adapter both say where the adapters stand.'],
     [{ mh_adapter: false }, ['output_adapter'], 'mh_adapter and output_adapter are both false, so no adapter would be added.'],
     [{ placement: 'parallel', original_ln_before: true }, ['original_ln_before'], 'original_ln_before has no effect beside a block: a parallel adapter reads the residual stream itself.'],
+    [{ placement: 'parallel', residual_before_ln: false }, ['residual_before_ln'], 'residual_before_ln has no effect beside a block: a parallel adapter reads the residual stream itself.'],
+    [{ reduction_factor: { '0': 4, '2': 8, default: 16 } }, ['reduction_factor', '2'], 'reduction_factor: the model has no layer "2"; its 2 layers are counted from 0.'],
     [{ reduction_factor: { '0': 4 } }, ['reduction_factor'], 'reduction_factor says nothing of layer 1 and has no "default".'],
     [{ leave_out: [0, 2] }, ['leave_out', 1], 'leave_out: the model has no layer 2; its 2 layers are counted from 0.'],
     [{ leave_out: [0, 1] }, ['leave_out'], 'leave_out leaves no layer for an adapter.'],
-  ])('are refused where they contradict each other or name nothing: %j', async (options, option, message) => {
+  ])('are refused where they contradict each other or name nothing, and leave no tensor: %j', async (options, option, message) => {
+    const tensors = tf.memory().numTensors;
     await expect(adapter(options)).rejects.toMatchObject({ code: 'ADAPTER_OPTIONS', option, message });
+    expect(tf.memory().numTensors).toBe(tensors);
   });
 
   it('are refused where the schema does not know them', async () => {

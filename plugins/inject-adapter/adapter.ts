@@ -23,9 +23,9 @@ interface Placed {
 export async function injectAdapter({ config, target, seed }: InjectCall<AdapterOptions>): Promise<Graft> {
   const d = target.config.hidden_size;
   const design = designOf(config, d);
-  const placed = placesOf(target, design).map(
-    ({ layer, index, ...place }): Placed => ({ ...place, layer, tensors: createBottleneck(d, bottleneckSize(d, design, index), design, seed, place.site.path) }),
-  );
+  // Every size is known before the first tensor is made: a layer without one leaves none behind.
+  const sized = placesOf(target, design).map(({ index, ...place }) => ({ ...place, size: bottleneckSize(d, design, index) }));
+  const placed = sized.map(({ size, ...place }): Placed => ({ ...place, tensors: createBottleneck(d, size, design, seed, place.site.path) }));
   const detach: Disposer[] = placed.map(({ site, tensors }) => site.graft(bottleneckWrap(tensors, design, `adapter ${seed}`, target.engine.ops)));
   const trainables = placed.flatMap(({ layer, location, tensors }): readonly SavedTrainable[] =>
     tensorNames(tensors).map(({ name, copies, variable }) => ({
@@ -61,6 +61,11 @@ function placesOf(target: GraftTarget, design: Design): readonly (Omit<Placed, '
   const absent = design.leave_out.findIndex((layer) => layer >= layers);
   if (absent >= 0) {
     throw new GraftError('ADAPTER_OPTIONS', `leave_out: the model has no layer ${design.leave_out[absent]}; its ${layers} layers are counted from 0.`, { option: ['leave_out', absent] });
+  }
+  const { reduction_factor: factors } = design;
+  const unused = typeof factors === 'number' ? undefined : Object.keys(factors).find((key) => key !== 'default' && !(/^\d+$/.test(key) && Number(key) < layers));
+  if (unused !== undefined) {
+    throw new GraftError('ADAPTER_OPTIONS', `reduction_factor: the model has no layer ${JSON.stringify(unused)}; its ${layers} layers are counted from 0.`, { option: ['reduction_factor', unused] });
   }
   const places = [...target.sites.values()].flatMap((site) => {
     const [, layer, digits, block] = /^(.*\.(\d+))\.([^.]+)$/.exec(site.path) ?? [];

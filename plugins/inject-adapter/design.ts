@@ -118,7 +118,7 @@ function checkEffects(design: Design): void {
     throw conflict('output_adapter', 'mh_adapter and output_adapter are both false, so no adapter would be added.', 'Set one of them, or placement.');
   }
   if (!design.is_parallel) return;
-  const unused = (['original_ln_before', 'adapter_residual_before_ln'] as const).find((key) => design[key]);
+  const unused = (['original_ln_before', 'adapter_residual_before_ln', 'residual_before_ln'] as const).find((key) => design[key] !== PLAIN[key]);
   if (unused !== undefined) throw conflict(unused, `${unused} has no effect beside a block: a parallel adapter reads the residual stream itself.`, `Remove ${unused}, or is_parallel.`);
 }
 

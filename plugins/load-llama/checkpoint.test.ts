@@ -1,4 +1,4 @@
-import { cp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { chmod, cp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { GraftError, SafetensorsFile, tf, type CausalLM, type RunEvent } from 'graft';
@@ -210,6 +210,16 @@ describe('saving', () => {
     expect(new Set(values.dataSync())).toEqual(new Set([0.25]));
     values.dispose();
     again.model.dispose();
+    model.dispose();
+  });
+
+  it('gives the owner files to write to, whatever the base allows', async () => {
+    const dir = join(await temporaryFolder(), 'read-only');
+    await cp(await checkpoint('peft'), dir, { recursive: true });
+    for (const file of await readdir(dir)) await chmod(join(dir, file), 0o444);
+    const { model } = await loadFolder(dir);
+    const out = await temporaryFolder();
+    for (const file of await model.save(out)) expect((await stat(join(out, file))).mode & 0o200, file).toBe(0o200);
     model.dispose();
   });
 

@@ -1,5 +1,5 @@
 /** Writes a model as a Hugging Face folder: weights as they are now, and the checkpoint's other files as they were. */
-import { copyFile, mkdir } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GraftError, writeShardedSafetensors } from 'graft';
 import type { LlamaParameter } from './parameter.ts';
@@ -33,9 +33,10 @@ export async function saveModel(dir: string, parameters: readonly LlamaParameter
   return [...origin.files, ...weights];
 }
 
+/** The content alone: from a base that may not be written to comes a model that may. */
 async function copy(from: string, to: string): Promise<void> {
   try {
-    await copyFile(from, to);
+    await writeFile(to, await readFile(from));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     throw new GraftError('MODEL_FILES_GONE', `${from} has gone since the model was loaded, so the saved model would lack it.`, { cause: error });

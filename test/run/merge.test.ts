@@ -112,7 +112,7 @@ describe('graft merge', () => {
     writeTinyRun(dir, { inject: [{ use: 'lora', r: 2 }, { use: 'full', parameters: ['norm'] }], train: { max_steps: 2 } });
     expect(await graft(dir, ['run', 'config.yaml'])).toMatchObject({ code: 0 });
     const [run] = await readdir(join(dir, 'runs'));
-    const done = await graft(dir, ['merge', join('runs', run!), '--out', 'merged', '--engine', 'portable']);
+    const done = await graft(dir, ['merge', join('runs', run!), '--out', 'merged']);
     expect(done).toMatchObject({ code: 0, stderr: '' });
     expect(existsSync(join(dir, 'merged', 'model.safetensors'))).toBe(true);
     (await loadFolder(join(dir, 'merged'))).model.dispose();
@@ -122,6 +122,7 @@ describe('graft merge', () => {
     ['an adapter without a base', ['ADAPTER', '--out', 'merged'], /adapter's folder: say which base it stands on with --model\./],
     ['a folder that is not there', ['nowhere', '--out', 'merged'], /nowhere does not exist\./],
     ['an output folder that is in use', ['ADAPTER', '--model', 'base', '--out', 'used'], /used is not empty\.\nName a new folder with --out\./],
+    ['an output that is a file', ['ADAPTER', '--model', 'base', '--out', 'used/note.txt'], /note\.txt is a file\.\nName a new folder with --out\./],
     ['a bottleneck adapter', ['BOTTLENECK', '--model', 'base', '--out', 'merged', '--engine', 'portable'], /adapter can't be folded into the weights: what it adds is not a linear function of a layer's input\./],
     ['a folder that no plugin knows', ['base', '--model', 'base', '--out', 'merged', '--engine', 'portable'], /no inject plugin knows what .*base holds\./],
   ])('is told what is wrong: %s', async (_, args, message) => {

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir, readdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { readPluginDirs, resolveConfigs } from '../../config/index.ts';
@@ -14,7 +14,8 @@ import { openHost, type Host } from '../host.ts';
 interface MergeOptions {
   readonly model?: string;
   readonly out: string;
-  readonly engine: string;
+  /** A run's own, or `auto` for a folder, where it is left out. */
+  readonly engine?: string;
 }
 
 const STACK = 'merge';
@@ -29,7 +30,7 @@ export function mergeCommand(): Command {
     .argument('<dir>', 'a run directory, or a folder with one saved adapter')
     .requiredOption('--out <dir>', 'folder to write the Hugging Face checkpoint into: new or empty')
     .option('--model <base>', "the base: a folder or a Hub id; needed for an adapter's folder, and for a run in place of its own")
-    .option('--engine <name>', 'which engine computes', 'auto')
+    .option('--engine <name>', "which engine computes; without it the run's own, or auto")
     .addHelpText('after', '\nLoRA and full fine-tuning can be merged; bottleneck adapters are not linear and are refused.')
     .action(merge);
 }
@@ -38,7 +39,7 @@ async function merge(dir: string, options: MergeOptions): Promise<void> {
   const from = resolve(dir);
   const out = resolve(options.out);
   if (!existsSync(from)) throw new GraftError('MERGE_SOURCE', `${from} does not exist.`);
-  if (existsSync(out) && (await readdir(out)).length > 0) throw new GraftError('MERGE_OUT', `${out} is not empty.`, { hint: 'Name a new folder with --out.' });
+  await checkOut(out);
   const config = join(from, 'config.yaml');
   const isRun = existsSync(config);
   if (!isRun && options.model === undefined) throw new GraftError('USAGE', `${from} is an adapter's folder: say which base it stands on with --model.`);
@@ -51,12 +52,18 @@ async function merge(dir: string, options: MergeOptions): Promise<void> {
   }
 }
 
+async function checkOut(out: string): Promise<void> {
+  const found = await stat(out).catch(() => undefined);
+  const fault = found === undefined ? undefined : !found.isDirectory() ? 'is a file' : (await readdir(out)).length > 0 ? 'is not empty' : undefined;
+  if (fault !== undefined) throw new GraftError('MERGE_OUT', `${out} ${fault}.`, { hint: 'Name a new folder with --out.' });
+}
+
 async function mergeRun(run: string, file: string, out: string, { model, engine }: MergeOptions, host: Host): Promise<number> {
   const adapters = join(run, 'adapters');
   if (!existsSync(adapters)) {
     throw new GraftError('MERGE_SOURCE', `${run} has no adapters/: the run has not finished.`, { hint: 'Go on with it by `graft resume`, or merge a folder of one of its checkpoints with --model.' });
   }
-  const set = [`engine=${engine}`, `load.dtype=${MERGED_IN}`, ...(model === undefined ? [] : [`load.model=${resolveModel(model)}`])];
+  const set = [...(engine === undefined ? [] : [`engine=${engine}`]), `load.dtype=${MERGED_IN}`, ...(model === undefined ? [] : [`load.model=${resolveModel(model)}`])];
   const [config] = await resolveConfigs(file, { schemas: host.kernel, set });
   const session = await Session.open(config!, { ...host, signal: new AbortController().signal, emit: () => {} });
   try {
@@ -67,7 +74,7 @@ async function mergeRun(run: string, file: string, out: string, { model, engine 
   }
 }
 
-async function mergeFolder(adapter: string, base: string, out: string, engine: string, host: Host): Promise<number> {
+async function mergeFolder(adapter: string, base: string, out: string, engine: string | undefined, host: Host): Promise<number> {
   const bench = await openWorkbench({ ...host, signal: new AbortController().signal }, { engine });
   try {
     const recognized = await recognizeFolder(adapter, bench.injectPlugins);
