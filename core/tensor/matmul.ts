@@ -25,21 +25,32 @@ export function batchedProduct(a: Tensor3D, b: Tensor3D, transposeA = false, tra
 /** Terms summed in one float32 accumulator before it is added to the others. */
 const LONGEST_SUM = 4096;
 
+/** A right-hand side `[k, n]` cut along k, for `blockedProduct`: cut once, multiplied often. */
+export function rowBlocks(b: Tensor2D): readonly Tensor2D[] {
+  const [inner, columns] = b.shape;
+  if (inner <= LONGEST_SUM) return [b];
+  return Array.from({ length: Math.ceil(inner / LONGEST_SUM) }, (_, i) => {
+    const start = i * LONGEST_SUM;
+    return tf.slice(b, [start, 0], [Math.min(LONGEST_SUM, inner - start), columns]);
+  });
+}
+
 /**
- * `a b` with a long inner dimension: `[m, k] [k, n]` -> `[m, n]`. Backends add the k terms one after another in float32, and
- * over a vocabulary of 131,072 the small terms are lost beside a large sum (an error of 1e-3 was seen), so blocks are summed
- * apart.
+ * `a b` with a long inner dimension: a `[m, k]`, b as the `rowBlocks` of `[k, n]` -> `[m, n]`. Backends add the k terms one
+ * after another in float32, and over a vocabulary of 131,072 the small terms are lost beside a large sum (an error of 1e-3
+ * was seen), so blocks are summed apart.
  */
-export function longProduct(a: Tensor2D, b: Tensor2D): Tensor2D {
-  const [rows, inner] = a.shape;
-  const columns = b.shape[1];
-  if (inner <= LONGEST_SUM) return tf.matMul(a, b);
+export function blockedProduct(a: Tensor2D, blocks: readonly Tensor2D[]): Tensor2D {
+  const [only] = blocks;
+  if (blocks.length === 1) return tf.matMul(a, only!);
   return tf.tidy(() => {
-    const blocks = Array.from({ length: Math.ceil(inner / LONGEST_SUM) }, (_, i) => {
-      const start = i * LONGEST_SUM;
-      const size = Math.min(LONGEST_SUM, inner - start);
-      return tf.tidy(() => tf.matMul(tf.slice(a, [0, start], [rows, size]), tf.slice(b, [start, 0], [size, columns])) as Tensor2D);
-    });
-    return tf.addN(blocks);
+    let start = 0;
+    return tf.addN(
+      blocks.map((block) => {
+        const part = tf.slice(a, [0, start], [a.shape[0], block.shape[0]]);
+        start += block.shape[0];
+        return tf.matMul(part, block) as Tensor2D;
+      }),
+    );
   });
 }

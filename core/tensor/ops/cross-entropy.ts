@@ -3,7 +3,7 @@ import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import type { FusedOps } from '../../contracts/index.ts';
 import { columnsOf, isFrozen, rowsOf } from '../frozen.ts';
 import { fused } from '../fused.ts';
-import { longProduct, product } from '../matmul.ts';
+import { blockedProduct, product, rowBlocks } from '../matmul.ts';
 import { addRows } from '../rows.ts';
 
 /** Logits held at once, in elements: 8 MiB of float32. */
@@ -71,8 +71,8 @@ export function crossEntropyWith(softmax: SoftmaxLoss): FusedOps['crossEntropy']
 
       forward: (wants) => {
         const columns = columnsOf(weight);
-        const wRows = wants('hidden') && !wants('weight') ? rowsOf(weight) : undefined;
-        const parts = chunked(pick(hidden), columns, ({ loss, gradient }) => (wRows === undefined ? [loss] : [loss, longProduct(gradient, wRows)]));
+        const wRows = wants('hidden') && !wants('weight') ? rowBlocks(rowsOf(weight)) : undefined;
+        const parts = chunked(pick(hidden), columns, ({ loss, gradient }) => (wRows === undefined ? [loss] : [loss, blockedProduct(gradient, wRows)]));
         const losses = joined(parts.map(([loss]) => loss as Tensor1D));
         const value = tf.reshape(place(tf.reshape(losses, [-1, 1])), [tokens]) as Tensor1D;
         if (wRows !== undefined) return { value, saved: [joined(parts.map(([, direction]) => direction as Tensor2D))] };
@@ -83,13 +83,14 @@ export function crossEntropyWith(softmax: SoftmaxLoss): FusedOps['crossEntropy']
         const dloss = tf.reshape(pick(dy), [-1, 1]) as Tensor2D;
         if (!wants('weight')) return { hidden: place(tf.mul(saved[0] as Tensor2D, dloss)) };
         const [h, wRows] = [pick(saved[0] as Tensor2D), saved[1] as Tensor2D];
+        const wBlocks = wants('hidden') ? rowBlocks(wRows) : undefined;
         let dW: Tensor2D | undefined;
         const directions = chunked(h, columnsOf(wRows), ({ gradient }, hPart, start, count) => {
           const part = product(gradient, tf.mul(hPart, tf.slice(dloss, [start, 0], [count, 1])), true, false);
           const sum: Tensor2D = tf.keep(dW === undefined ? part.clone() : tf.add(dW, part));
           dW?.dispose();
           dW = sum;
-          return wants('hidden') ? [longProduct(gradient, wRows) as Tensor2D] : [];
+          return wBlocks === undefined ? [] : [blockedProduct(gradient, wBlocks)];
         }).flat();
         // Kept over the chunks' tidies; its clone is the caller's.
         const total = dW!.clone();
