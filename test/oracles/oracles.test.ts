@@ -7,6 +7,7 @@ import type { OracleResult } from '../../core/run/oracles/port.ts';
 import { failed } from '../../core/run/oracles/port.ts';
 import { renderResult } from '../../core/run/oracles/report.ts';
 import { runOracles } from '../../core/run/oracles/suite.ts';
+import { readTensors, writeTensors } from '../../core/tensor/named-tensors.ts';
 import { graft } from '../support/graft.ts';
 import { ORACLES, strategyHost } from '../support/strategies.ts';
 
@@ -91,6 +92,29 @@ describe('a folder of oracles', async () => {
     expect(results.length).toBeGreaterThan(7);
     expect(results.filter(({ state }) => state !== 'checked')).toEqual([]);
     expect(results.filter(failed)).toEqual([]);
+  });
+
+  it('fails where a tensor that ten steps trained is not the one saved under its name', async () => {
+    const dir = await folderWith('peft/lora', 'lora', () => {});
+    const path = join(dir, 'peft', 'lora', 'after10', 'adapter_model.safetensors');
+    const tensors = new Map(await readTensors(path));
+    const [first, second] = [...tensors.keys()].filter((name) => name.endsWith('q_proj.lora_A.weight')) as [string, string];
+    await writeTensors(path, new Map([...tensors, [first, tensors.get(second)!], [second, tensors.get(first)!]]));
+    const [, lora] = await run(dir);
+    const check = lora!.state === 'checked' ? lora!.checks.find(({ name }) => name === 'after 10') : undefined;
+    expect(check!.difference).toBeGreaterThan(0.05);
+    expect(failed(lora!)).toBe(true);
+  });
+
+  it('may list a tied output layer among the merged weights, as PyTorch does', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'graft-oracles-test-'));
+    await cp(join(ORACLES, 'other_shapes/tied'), dir, { recursive: true });
+    const path = join(dir, 'peft', 'all_linear', 'merged_after10.safetensors');
+    const tensors = await readTensors(path);
+    await writeTensors(path, new Map([...tensors, ['lm_head.weight', tensors.get('model.embed_tokens.weight')!]]));
+    const merged = (await run(dir)).find(({ method }) => method === 'peft/all_linear')!;
+    expect(merged.state === 'checked' && merged.checks.map(({ name }) => name)).toContain('merged weights');
+    expect(failed(merged), JSON.stringify(merged)).toBe(false);
   });
 
   it('must hold oracles', async () => {

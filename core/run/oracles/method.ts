@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { CausalLM, Graft } from '../../contracts/index.ts';
+import type { CausalLM, Graft, GraftableParameter } from '../../contracts/index.ts';
 import { GraftError, reasonOf } from '../../kernel/errors.ts';
 import { readJsonFile } from '../../tensor/json-file.ts';
 import { readTensors } from '../../tensor/named-tensors.ts';
@@ -68,7 +68,11 @@ async function checkTraining(method: string, dir: string, io: MethodIo, recogniz
 /** PEFT writes a targeted lm_head's frozen weight beside its update; it is no part of the adapter. */
 const FROZEN_COPY = '.base_layer.weight';
 
-/** Saves the graft and holds the file against the peer's: infinite where a name or a shape differs. */
+/**
+ * Saves the graft and holds the file against the peer's: the root mean square of the tensor that differs most, infinite
+ * where a name or a shape differs. Not the largest element's: where a gradient is nearly zero, Adam makes a whole step of
+ * its rounding, and PyTorch's own float32 is then 7e-4 from its float64.
+ */
 async function savedDifference(graft: Graft, reference: string): Promise<number> {
   const ours = await mkdtemp(join(tmpdir(), 'graft-oracle-'));
   try {
@@ -81,13 +85,24 @@ async function savedDifference(graft: Graft, reference: string): Promise<number>
       for (const [name, { shape, values }] of theirs) {
         const own = saved.get(name);
         if (own === undefined || own.shape.join() !== shape.join()) return Number.POSITIVE_INFINITY;
-        largest = Math.max(largest, largestDifference(own.values, values));
+        largest = Math.max(largest, meanDifference(own.values, values));
       }
     }
     return largest;
   } finally {
     await rm(ours, { recursive: true, force: true });
   }
+}
+
+/** Root mean square; NaN counts as infinite. */
+function meanDifference(a: Float32Array, b: Float32Array): number {
+  const mean = Math.sqrt(a.reduce((sum, value, at) => sum + (value - b[at]!) ** 2, 0) / Math.max(1, a.length));
+  return Number.isNaN(mean) ? Number.POSITIVE_INFINITY : mean;
+}
+
+/** A tied output layer's weight is the embedding: PyTorch lists it under both names. */
+function weightOf(model: CausalLM, name: string): Pick<GraftableParameter, 'read'> | undefined {
+  return model.parameters.get(name) ?? model.target('merged').sites.get(name.replace(/\.weight$/, ''))?.weight;
 }
 
 /** Merges `after10` into a base of its own: the weights must be the peer's, and the logits those before the merge. */
@@ -104,7 +119,7 @@ async function checkMerged(dir: string, recognized: Recognized, base: OracleBase
     const after = logitsOf(model, base.batch, {});
     let weights = 0;
     for (const [name, { values }] of await readTensors(merged)) {
-      const own = model.parameters.get(name)?.read();
+      const own = weightOf(model, name)?.read();
       weights = Math.max(weights, own === undefined ? Number.POSITIVE_INFINITY : largestDifference(own.dataSync(), values));
       own?.dispose();
     }
