@@ -274,6 +274,17 @@ describe('loading', () => {
     (await loadLlama({ ...call, log: { ...call.log, warn: (message) => warnings.push(message) } })).model.dispose();
     expect(warnings).toEqual([expect.stringContaining('attention_dropout 0.1')]);
   });
+
+  it('is told of the options that have no effect on it', async () => {
+    const warnings: string[] = [];
+    const dir = await checkpoint('peft');
+    const call = await loadCall(dir, { init: 'random', dtype: 'bf16', revision: 'v2' });
+    (await loadLlama({ ...call, log: { ...call.log, warn: (message) => warnings.push(message) } })).model.dispose();
+    expect(warnings).toEqual([
+      `revision: v2 has no effect: ${dir} is a folder, and only a model on the Hub has revisions.`,
+      'dtype: bf16 has no effect with init: random, whose weights are drawn and kept in f32.',
+    ]);
+  });
 });
 
 describe('new weights', () => {

@@ -13,6 +13,8 @@ import type { LlamaOptions } from './options.ts';
 import { randomParameters } from './random.ts';
 import { LlamaTokenizer } from './tokenizer.ts';
 
+const DEFAULT_REVISION = 'main';
+
 type Call = Omit<StageCall<LlamaOptions>, 'engine'>;
 
 /**
@@ -26,6 +28,7 @@ export function loadLlama(call: StageCall<LlamaOptions>, code?: string): Promise
     const { config, tokenizer } = await readTexts(texts.dir, call.config, code);
     if (Number(config.raw['attention_dropout'] ?? 0) > 0) call.log.warn(`${call.config.model} was pretrained with attention_dropout ${String(config.raw['attention_dropout'])}; it is trained on without.`);
     const random = call.config.init === 'random';
+    if (random && !['auto', 'f32'].includes(call.config.dtype)) call.log.warn(`dtype: ${call.config.dtype} has no effect with init: random, whose weights are drawn and kept in f32.`);
     const { dir } = random || texts.commit === undefined ? texts : await findCheckpoint(call, 'all', texts.commit);
     const parameters = random ? randomParameters(config, call.engine, call.seed) : await readParameters(dir, config, call.engine, readOptions(call));
     return { model: new LlamaModel(config, call.engine, parameters, { name: call.config.model, dir, files: await companionsIn(dir) }), tokenizer };
@@ -61,7 +64,10 @@ async function findCheckpoint(call: Call, parts: Parts, revision: string): Promi
   const { model } = call.config;
   const dir = resolve(call.baseDir, model.startsWith('~/') ? join(homedir(), model.slice(2)) : model);
   const found = await stat(dir).catch(() => undefined);
-  if (found?.isDirectory() === true) return { dir };
+  if (found?.isDirectory() === true) {
+    if (revision !== DEFAULT_REVISION) call.log.warn(`revision: ${revision} has no effect: ${dir} is a folder, and only a model on the Hub has revisions.`);
+    return { dir };
+  }
   if (found !== undefined) throw new GraftError('MODEL_NOT_FOUND', `${dir} is a file; model must be the folder that holds config.json.`);
   if (!isHubId(model)) throw new GraftError('MODEL_NOT_FOUND', `${dir} does not exist.`, { hint: 'model is a folder, relative to the config file, or the id of a model on the Hugging Face Hub, such as owner/name.' });
   try {
