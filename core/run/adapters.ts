@@ -43,9 +43,10 @@ export async function saveAdapters(grafts: readonly Graft[], dir: string): Promi
 
 /**
  * Reads what `saveGrafts` wrote back into grafts of the same config.
- * @throws GraftError `ADAPTER_MISSING` where the folder of a graft is not there
+ * @throws GraftError `ADAPTER_MISSING` where the folder of a graft is not there, `ADAPTER_UNKNOWN` where there is one more
  */
 export async function loadGrafts(grafts: readonly Graft[], dir: string): Promise<void> {
+  const expected = new Set(grafts.map((graft, index) => graftFolder(index, graft)));
   for (const [index, graft] of grafts.entries()) {
     const folder = join(dir, graftFolder(index, graft));
     if (!existsSync(folder)) {
@@ -55,5 +56,9 @@ export async function loadGrafts(grafts: readonly Graft[], dir: string): Promise
       });
     }
     await graft.load(folder);
+  }
+  const unknown = (await readdir(dir)).filter((name) => /^\d+-/.test(name) && !expected.has(name));
+  if (unknown.length > 0) {
+    throw new GraftError('ADAPTER_UNKNOWN', `${dir} has ${unknown.sort().join(', ')}, for which the config has no inject entry.`, { hint: 'Use the config that the adapters were trained with.' });
   }
 }

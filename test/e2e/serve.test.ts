@@ -1,5 +1,5 @@
 /** `graft generate` and `graft serve` as processes of their own, on what `graft run` made. */
-import { mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,6 +20,8 @@ beforeAll(async () => {
   expect(stderr).toBe('');
   expect(code).toBe(0);
   run = join(home, 'runs', readdirSync(join(home, 'runs'))[0]!);
+  cpSync(join(run, 'adapters'), join(home, 'two'), { recursive: true });
+  mkdirSync(join(home, 'two', '1-adapter'));
 }, SLOW);
 
 const generate = (...args: string[]) => graft(['generate', ...args], { cwd: home });
@@ -56,6 +58,7 @@ describe('graft generate', () => {
     [['RUN/adapters/0-lora', '-p', 'x'], "error RUN/adapters/0-lora is an adapter's folder.\nName the model that it stands on, and the adapter with --adapter RUN/adapters/0-lora.\n"],
     [['MODEL', '--adapter', 'RUN/adapters', '-p', 'x'], 'error RUN/adapters holds no single adapter.\nName the folder of one (such as runs/<run>/adapters/0-lora), or the run directory in place of the model.\n'],
     [['MODEL', '--adapter', 'nowhere', '-p', 'x'], 'error HOME/nowhere does not exist.\nName a folder with a saved adapter.\n'],
+    [['RUN', '--adapter', 'HOME/two', '-p', 'x'], 'error HOME/two has 1-adapter, for which the config has no inject entry.\nUse the config that the adapters were trained with.\n'],
     [['RUN', '--adapter', 'x', '--base', '-p', 'x'], 'error --base and --adapter ask for different things: leave one out.\n'],
     [['MODEL', '-p', 'x'.repeat(200)], 'error The prompt has 200 tokens, and the model reads at most 128.\n'],
     [['MODEL', '-p', ''], 'error The prompt has no tokens.\nGive one with -p.\n'],

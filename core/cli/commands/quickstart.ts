@@ -58,7 +58,7 @@ async function quickstart(options: QuickstartOptions): Promise<void> {
       for (const folder of record.adapters ?? []) say(`  adapter  ${shown(join(dir, folder))}`);
       say(`  report   ${shown(join(dir, 'report.html'))}`);
     }
-    say(`\n${pc.bold('Next')}\n  npx graft serve ${shown(outcomes[0]!.dir)}\n  npx graft generate ${shown(outcomes[0]!.dir)} --chat -p "What does the duck say?"`);
+    say(`\n${pc.bold('Next')}\n  npx graft serve ${shown(outcomes[0]!.dir)}\n  npx graft generate ${shown(outcomes[0]!.dir)} --chat -p "What colour is the frog?"`);
     say(pc.dim(`\n${formatDuration((performance.now() - began) / 1000)} in all.`));
   } catch (error) {
     if (!interrupted.signal.aborted || GraftError.is(error)) throw error;
