@@ -230,6 +230,7 @@ describe('training', () => {
       activations: 4 * planned.maxMicroBatchTokens * 2 * (9 * 32 + 3 * 16 + 3 * 48),
       logits: 3 * 4 * planned.maxMicroBatchTokens * 64,
       'frozen weights': model.engine.memory().frozenBytes,
+      'packed weights': model.engine.memory().frozenBytes + 2 * 4 * 64 * 32,
     });
     expect(planned.peakMemoryBytes).toBe(Object.values(planned.memory).reduce((sum, bytes) => sum + bytes, 0));
   });
