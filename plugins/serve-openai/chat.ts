@@ -6,7 +6,7 @@ import { invalid } from './api-error.ts';
 import { exchange, type Head, type Shape } from './exchange.ts';
 import { parametersOf, tokenBudget } from './parameters.ts';
 import { chatPrompt } from './prompt.ts';
-import type { ServerContext } from './server.ts';
+import type { ServerContext } from './context.ts';
 
 const envelope = (head: Head, object: string): object => ({ id: head.id, object, created: head.created, model: head.model, system_fingerprint: head.system_fingerprint });
 

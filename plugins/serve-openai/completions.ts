@@ -6,7 +6,7 @@ import { invalid } from './api-error.ts';
 import { exchange, type Head, type Shape } from './exchange.ts';
 import { parametersOf, tokenBudget } from './parameters.ts';
 import { completionPrompts } from './prompt.ts';
-import type { ServerContext } from './server.ts';
+import type { ServerContext } from './context.ts';
 
 /** OpenAI's own default for this route. */
 const DEFAULT_MAX_TOKENS = 16;

@@ -6,7 +6,7 @@ import { ApiError, noSuchModel } from './api-error.ts';
 import { answer, type AnsweredToken, type AnswerPart } from './answer.ts';
 import { EventStream } from './event-stream.ts';
 import type { Parameters } from './parameters.ts';
-import type { ServerContext } from './server.ts';
+import type { ServerContext } from './context.ts';
 
 /** One prompt of a request and how its answer is counted. */
 export interface Ask {

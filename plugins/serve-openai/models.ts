@@ -2,7 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import type { ServedModelInfo } from 'graft';
 import { noSuchModel } from './api-error.ts';
-import type { ServerContext } from './server.ts';
+import type { ServerContext } from './context.ts';
 
 const described = ({ id, created, parent }: ServedModelInfo): object => ({ id, object: 'model', created, owned_by: 'graft', ...(parent === undefined ? {} : { parent }) });
 

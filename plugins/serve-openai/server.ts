@@ -1,25 +1,16 @@
 /** The HTTP server: who may ask, how failures are told, when it stops. */
 import { createHash, randomUUID, timingSafeEqual } from 'node:crypto';
 import { fastify, type FastifyError, type FastifyInstance, type FastifyRequest } from 'fastify';
-import { GraftError, reasonOf, type Logger, type RunningServer, type ServeCall, type ServedModels } from 'graft';
+import { GraftError, reasonOf, type RunningServer, type ServeCall } from 'graft';
 import { ApiError, invalid, wrongKey } from './api-error.ts';
 import { bodyError, type SchemaComplaint } from './body.ts';
 import { chatRoute } from './chat.ts';
 import { completionRoute } from './completions.ts';
+import type { ServerContext } from './context.ts';
 import { ClientGone, toApiError } from './exchange.ts';
 import { Gate } from './gate.ts';
 import { modelRoutes } from './models.ts';
 import { requireProtection, type ServeOptions } from './options.ts';
-
-/** What the routes share. */
-export interface ServerContext {
-  readonly models: ServedModels;
-  readonly options: ServeOptions;
-  readonly gate: Gate;
-  readonly log: Logger;
-  /** Fires when generations in flight are to stop. */
-  readonly signal: AbortSignal;
-}
 
 /**
  * Listens until closed.
