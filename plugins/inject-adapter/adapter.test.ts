@@ -2,14 +2,14 @@ import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { readTensors, type CausalLM, type Graft } from '../../core/index.ts';
 import type { OracleBase } from '../../core/run/oracles/base.ts';
 import type { OracleHost } from '../../core/run/oracles/port.ts';
 import { logitsOf, meanLossValue } from '../../core/run/oracles/rows.ts';
 import { METHOD_OPTIMIZER, trainSteps } from '../../core/run/oracles/train.ts';
 import { expectFiniteDifferences } from '../../test/support/gradients.ts';
-import { inject, oracleBase, ORACLES, strategyHost } from '../../test/support/strategies.ts';
+import { aroundOracleModel, inject, ORACLES } from '../../test/support/strategies.ts';
 import { recognizeAdapter } from './adapterhub.ts';
 import { bottleneckSize, designOf } from './design.ts';
 import type { AdapterOptions } from './options.ts';
@@ -17,17 +17,7 @@ import type { AdapterOptions } from './options.ts';
 let host: OracleHost;
 let base: OracleBase;
 let model: CausalLM;
-const grafts: Graft[] = [];
-
-beforeAll(async () => {
-  host = await strategyHost();
-  base = await oracleBase(host);
-  model = await base.load();
-});
-afterEach(() => {
-  for (const graft of grafts.splice(0).reverse()) graft.remove();
-});
-afterAll(() => model.dispose());
+const grafts = aroundOracleModel((given) => ({ host, base, model } = given));
 
 async function adapter(options: Readonly<Record<string, unknown>> = {}, stack = 'adapter'): Promise<Graft> {
   const graft = await inject(host, model, stack, 'adapter', options);

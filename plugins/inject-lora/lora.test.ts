@@ -2,30 +2,20 @@ import { cp, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { pythonJson, readTensors, type CausalLM, type Graft } from '../../core/index.ts';
 import { logitsOf, meanLoss, meanLossValue } from '../../core/run/oracles/rows.ts';
 import type { OracleBase } from '../../core/run/oracles/base.ts';
 import type { OracleHost } from '../../core/run/oracles/port.ts';
 import { METHOD_OPTIMIZER, trainSteps } from '../../core/run/oracles/train.ts';
 import { expectFiniteDifferences } from '../../test/support/gradients.ts';
-import { inject, oracleBase, ORACLES, strategyHost } from '../../test/support/strategies.ts';
+import { aroundOracleModel, inject, ORACLES } from '../../test/support/strategies.ts';
 import { recognizeLora } from './peft-config.ts';
 
 let host: OracleHost;
 let base: OracleBase;
 let model: CausalLM;
-const grafts: Graft[] = [];
-
-beforeAll(async () => {
-  host = await strategyHost();
-  base = await oracleBase(host);
-  model = await base.load();
-});
-afterEach(() => {
-  for (const graft of grafts.splice(0).reverse()) graft.remove();
-});
-afterAll(() => model.dispose());
+const grafts = aroundOracleModel((given) => ({ host, base, model } = given));
 
 async function lora(options: Readonly<Record<string, unknown>> = {}, stack = 'lora'): Promise<Graft> {
   const graft = await inject(host, model, stack, 'lora', options);

@@ -3,6 +3,7 @@ import 'reflect-metadata';
 import { container } from 'tsyringe';
 import { tmpdir } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { afterAll, afterEach, beforeAll } from 'vitest';
 import type { CausalLM, Graft, InjectHook, Logger, PluginDefinition, StageCall } from '../../core/index.ts';
 import { checkOptions } from '../../core/config/options.ts';
 import { createScope } from '../../core/kernel/scope.ts';
@@ -64,4 +65,25 @@ export async function oracleBase(host: OracleHost): Promise<OracleBase> {
   const base = await openBase(ORACLES, host);
   if (base === undefined) throw new Error(`${ORACLES} has no base`);
   return base;
+}
+
+/**
+ * Loads the oracles' base for the tests of a file, and disposes it after them.
+ * @param ready is given what was loaded, before the first test
+ * @returns a list for the grafts of a test: they are taken off after it, the last first
+ */
+export function aroundOracleModel(ready: (given: { readonly host: OracleHost; readonly base: OracleBase; readonly model: CausalLM }) => void): Graft[] {
+  const grafts: Graft[] = [];
+  let model: CausalLM | undefined;
+  beforeAll(async () => {
+    const host = await strategyHost();
+    const base = await oracleBase(host);
+    model = await base.load();
+    ready({ host, base, model });
+  });
+  afterEach(() => {
+    for (const graft of grafts.splice(0).reverse()) graft.remove();
+  });
+  afterAll(() => model?.dispose());
+  return grafts;
 }
