@@ -1,0 +1,5 @@
+namespace {
+
+const graft::AttentionKernels attentionKernels = {kLanes};
+
+}  // namespace

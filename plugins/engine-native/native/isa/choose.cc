@@ -1,0 +1,20 @@
+#include "isa.h"
+
+namespace graft {
+
+IsaList availableIsas() {
+  IsaList found{{nullptr, nullptr, nullptr, nullptr}, 0};
+  const auto add = [&](const Isa& isa) { found.list[found.count++] = &isa; };
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (avx512 && __builtin_cpu_supports("avx512bf16")) add(isaAvx512Bf16());
+  if (avx512) add(isaAvx512());
+  if (avx2) add(isaAvx2());
+#endif
+  add(isaBase());
+  return found;
+}
+
+}  // namespace graft

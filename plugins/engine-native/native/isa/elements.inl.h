@@ -1,0 +1,5 @@
+namespace {
+
+const graft::ElementKernels elementsKernels = {kLanes};
+
+}  // namespace

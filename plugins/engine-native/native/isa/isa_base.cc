@@ -1,0 +1,3 @@
+#define GRAFT_ISA_NAME "base"
+#define GRAFT_ISA_FUNCTION isaBase
+#include "set.inl.h"

@@ -1,0 +1,5 @@
+namespace {
+
+const graft::RowKernels rowsKernels = {kLanes};
+
+}  // namespace

@@ -1,0 +1,134 @@
+// y = x W^T + bias + sum of scale (input A^T) B^T, and its gradients: see core/tensor/ops/linear.ts, which is the definition.
+#include <vector>
+
+#include "multiply.h"
+#include "registry.h"
+
+namespace graft {
+
+namespace {
+
+// A matrix operand: kind 0 a frozen weight's id, 1 a tensor's [n, k].
+struct Matrix {
+  const Weight* frozen = nullptr;
+  const float* tensor = nullptr;
+
+  static Matrix read(Runtime& rt, Args& args) {
+    Matrix matrix;
+    if (args.integer() == 0) {
+      matrix.frozen = args.weight();
+      const_cast<Weight*>(matrix.frozen)->pack(rt.isa, rt.pool);
+    } else {
+      matrix.tensor = args.floats();
+    }
+    return matrix;
+  }
+  // W^T [k, n] of W [n, k].
+  Right across(int64_t k) const { return frozen != nullptr ? Right::ofWeight(*frozen, true) : Right::ofTensor(tensor, 1, k); }
+  // W [n, k].
+  Right down(int64_t k) const { return frozen != nullptr ? Right::ofWeight(*frozen, false) : Right::ofTensor(tensor, k, 1); }
+};
+
+// x, m, k, matrix, n, bias, then the number of terms and for each: input (-1: x), its width, A, B, r, scale, h out; y out.
+void linear(Runtime& rt, Args& args) {
+  const Buffer* x = args.tensor();
+  const int64_t m = args.integer(), k = args.integer();
+  const Matrix matrix = Matrix::read(rt, args);
+  const int64_t n = args.integer();
+  const float* bias = args.floats();
+  const int64_t terms = args.integer();
+  const auto* values = static_cast<const float*>(x->data);
+  std::vector<Addend> addends;
+  std::vector<Scratch<float>> scaled;
+  for (int64_t i = 0; i < terms; i++) {
+    const Buffer* input = args.tensor();
+    const int64_t width = args.integer();
+    const float* a = args.floats();
+    const float* b = args.floats();
+    const int64_t r = args.integer();
+    const float scale = args.real();
+    float* h = args.output(static_cast<size_t>(m * r));
+    scaled.push_back(rt.scratch<float>(static_cast<size_t>(m * r)));
+    float* own = h != nullptr ? h : scaled.back().get();
+    multiplyThin(rt, input == nullptr ? values : static_cast<const float*>(input->data), m, width, a, r, own, 1);
+    float* s = scaled.back().get();
+    for (int64_t j = 0; j < m * r; j++) s[j] = own[j] * scale;
+    addends.push_back({s, r, r, b, 1, r});
+  }
+  float* y = args.output(static_cast<size_t>(m * n));
+  multiply(rt, {values, k, 1, x->serial}, matrix.across(k), m, k, n, y, n, false, addends, bias);
+}
+
+// dy, m, n, x (-1 where neither dW nor dA asks for it), k, matrix, then the number of terms and for each: input (-1: x), its width, A, B,
+// r, scale, h, outputs dA, dB, dInput; then outputs dx, dW, dbias. -1: not wanted.
+void linearBackward(Runtime& rt, Args& args) {
+  const Buffer* gradient = args.tensor();
+  const int64_t m = args.integer(), n = args.integer();
+  const float* x = args.floats();
+  const int64_t k = args.integer();
+  const Matrix matrix = Matrix::read(rt, args);
+  const int64_t terms = args.integer();
+  const auto* dy = static_cast<const float*>(gradient->data);
+  std::vector<Addend> addends;
+  std::vector<Scratch<float>> kept;
+  for (int64_t i = 0; i < terms; i++) {
+    const Buffer* input = args.tensor();
+    const int64_t width = args.integer();
+    const float* a = args.floats();
+    const float* b = args.floats();
+    const int64_t r = args.integer();
+    const float scale = args.real();
+    const float* h = args.floats();
+    float* da = args.output(static_cast<size_t>(r * width));
+    float* db = args.output(static_cast<size_t>(n * r));
+    const bool passes = args.flag();
+    float* dInput = args.output(static_cast<size_t>(m * width));
+    if (db != nullptr) multiplyThinLeft(rt, h, r, dy, m, n, db, true, scale);
+    if (da == nullptr && !passes) continue;
+    // B^T [r, n], so that both operands of u = scale dy B run along n.
+    auto turned = rt.scratch<float>(static_cast<size_t>(r * n));
+    for (int64_t j = 0; j < n; j++) {
+      for (int64_t l = 0; l < r; l++) turned[static_cast<size_t>(l * n + j)] = b[j * r + l];
+    }
+    kept.push_back(rt.scratch<float>(static_cast<size_t>(m * r)));
+    float* u = kept.back().get();
+    multiplyThin(rt, dy, m, n, turned.get(), r, u, scale);
+    const float* from = input == nullptr ? x : static_cast<const float*>(input->data);
+    if (da != nullptr) multiplyThinLeft(rt, u, r, from, m, width, da, false, 1);
+    if (!passes) continue;
+    if (dInput != nullptr) multiply(rt, {u, r, 1, 0}, Right::ofTensor(a, width, 1), m, r, width, dInput, width, false);
+    else addends.push_back({u, r, r, a, width, 1});
+  }
+  float* dx = args.output(static_cast<size_t>(m * k));
+  float* dw = args.output(static_cast<size_t>(n * k));
+  float* dbias = args.output(static_cast<size_t>(n));
+  if (dx != nullptr) multiply(rt, {dy, n, 1, gradient->serial}, matrix.down(k), m, n, k, dx, k, false, addends);
+  if (dw != nullptr) multiply(rt, {dy, 1, n, 0}, Right::ofTensor(x, k, 1), n, m, k, dw, k, false);
+  if (dbias != nullptr) {
+    auto ones = rt.scratch<float>(static_cast<size_t>(m));
+    for (int64_t i = 0; i < m; i++) ones[static_cast<size_t>(i)] = 1;
+    multiplyThinLeft(rt, ones.get(), 1, dy, m, n, dbias, false, 1);
+  }
+}
+
+// a, its row and column strides, b, its row and column strides, m, k, n, batches, batch strides of a and b, c out. A batch stride of 0 is
+// one matrix for all.
+void matMul(Runtime& rt, Args& args) {
+  const Buffer* a = args.tensor();
+  const int64_t aRows = args.integer(), aColumns = args.integer();
+  const Buffer* b = args.tensor();
+  const int64_t bRows = args.integer(), bColumns = args.integer();
+  const int64_t m = args.integer(), k = args.integer(), n = args.integer();
+  const int64_t batches = args.integer(), aBatch = args.integer(), bBatch = args.integer();
+  float* c = args.output(static_cast<size_t>(batches * m * n));
+  for (int64_t i = 0; i < batches; i++) {
+    const Left left{static_cast<const float*>(a->data) + i * aBatch, aRows, aColumns, 0};
+    multiply(rt, left, Right::ofTensor(static_cast<const float*>(b->data) + i * bBatch, bRows, bColumns), m, k, n, c + i * m * n, n, false);
+  }
+}
+
+}  // namespace
+
+const std::vector<NamedOperation> linearOperations = {{"linear", linear}, {"linearBackward", linearBackward}, {"matMul", matMul}};
+
+}  // namespace graft

@@ -1,0 +1,14 @@
+#include "registry.h"
+
+namespace graft {
+
+const std::vector<NamedOperation>& operations() {
+  static const std::vector<NamedOperation> all = [] {
+    std::vector<NamedOperation> list;
+    for (const auto* part : {&linearOperations, &lookupOperations, &optimizerOperations, &elementOperations, &crossEntropyOperations, &attentionOperations, &rowOperations}) list.insert(list.end(), part->begin(), part->end());
+    return list;
+  }();
+  return all;
+}
+
+}  // namespace graft

@@ -1,0 +1,17 @@
+// The operations of each file of this folder.
+#pragma once
+#include <vector>
+
+#include "../runtime/runtime.h"
+
+namespace graft {
+
+extern const std::vector<NamedOperation> linearOperations;
+extern const std::vector<NamedOperation> optimizerOperations;
+extern const std::vector<NamedOperation> elementOperations;
+extern const std::vector<NamedOperation> crossEntropyOperations;
+extern const std::vector<NamedOperation> attentionOperations;
+extern const std::vector<NamedOperation> rowOperations;
+extern const std::vector<NamedOperation> lookupOperations;
+
+}  // namespace graft
