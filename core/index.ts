@@ -1,5 +1,6 @@
 /** All that a plugin author imports: `import { definePlugin, Type, tf } from 'graft'`. */
 export type * from './contracts/index.ts';
+export type * from './contracts/engine-installer.ts';
 export { definePlugin } from './kernel/define.ts';
 export { token } from './kernel/token.ts';
 export { GraftError, reasonOf } from './kernel/errors.ts';
@@ -11,6 +12,7 @@ export { fused, type FusedOp, type Wants } from './tensor/fused.ts';
 export { portableOps } from './tensor/portable.ts';
 export { freezePortable } from './tensor/frozen.ts';
 export { backendEngine } from './tensor/backend-engine.ts';
+export { cacheDir } from './tensor/cache-dir.ts';
 export { packageRoots } from './tensor/package-roots.ts';
 export { product } from './tensor/matmul.ts';
 export { concatPacked, IGNORED, positionsOf, shiftLabels, trainedTokens } from './tensor/packed.ts';
