@@ -7,6 +7,7 @@
 namespace graft {
 
 extern const std::vector<NamedOperation> linearOperations;
+extern const std::vector<NamedOperation> peakOperations;
 extern const std::vector<NamedOperation> optimizerOperations;
 extern const std::vector<NamedOperation> elementOperations;
 extern const std::vector<NamedOperation> crossEntropyOperations;
