@@ -7,7 +7,7 @@ export { GraftError, reasonOf } from './kernel/errors.ts';
 export { Type, type Static, type TSchema } from 'typebox';
 export * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs';
-export { valueAndGrads, needsGradient } from './tensor/tape.ts';
+export { valueAndGrads, needsGradient, recomputed } from './tensor/tape.ts';
 export { fused, type FusedOp, type Wants } from './tensor/fused.ts';
 export { portableOps } from './tensor/portable.ts';
 export { freezePortable } from './tensor/frozen.ts';
