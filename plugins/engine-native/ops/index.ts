@@ -1,9 +1,10 @@
 /** The engine's fused operations; what has no native form yet is the portable definition on native tensors. */
 import { portableOps, type FusedOps } from 'graft';
 import type { NativeBackend } from '../backend.ts';
+import { nativeCrossEntropy } from './cross-entropy.ts';
 import { nativeEmbedding } from './embedding.ts';
 import { nativeLinear } from './linear.ts';
 
 export function nativeOps(backend: NativeBackend): FusedOps {
-  return { ...portableOps, linear: nativeLinear(backend), embedding: nativeEmbedding(backend) };
+  return { ...portableOps, linear: nativeLinear(backend), embedding: nativeEmbedding(backend), crossEntropy: nativeCrossEntropy(backend) };
 }
