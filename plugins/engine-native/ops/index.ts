@@ -2,9 +2,10 @@
 import { portableOps, type FusedOps } from 'graft';
 import type { NativeBackend } from '../backend.ts';
 import { nativeAttention } from './attention.ts';
+import { nativeCrossEntropy } from './cross-entropy.ts';
 import { nativeEmbedding } from './embedding.ts';
 import { nativeLinear } from './linear.ts';
 
 export function nativeOps(backend: NativeBackend): FusedOps {
-  return { ...portableOps, linear: nativeLinear(backend), embedding: nativeEmbedding(backend), attention: nativeAttention(backend) };
+  return { ...portableOps, linear: nativeLinear(backend), embedding: nativeEmbedding(backend), attention: nativeAttention(backend), crossEntropy: nativeCrossEntropy(backend) };
 }
