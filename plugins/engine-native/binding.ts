@@ -26,6 +26,8 @@ export interface Addon {
   freezeFile(id: number, path: string, offset: number, bytes: number, storedAs: number, format: number, rows: number, columns: number, mapped: boolean): void;
   releaseWeight(id: number): void;
   drain(): void;
+  /** Calls of each operation and seconds in it, since it was last asked for; waits until nothing is under way. */
+  profile(): Readonly<Record<string, readonly [calls: number, seconds: number]>>;
   memory(): { readonly live: number; readonly cached: number; readonly peak: number };
   trim(): void;
 }

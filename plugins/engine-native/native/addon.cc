@@ -231,6 +231,20 @@ void releaseWeight(const Napi::CallbackInfo& info) {
 // Waits until everything is done.
 void drain(const Napi::CallbackInfo& info) { running(info.Env()).drain(); }
 
+// profile() -> { name: [calls, seconds] } since it was last asked for
+Napi::Value profile(const Napi::CallbackInfo& info) {
+  Runtime& rt = running(info.Env());
+  Napi::Object spent = Napi::Object::New(info.Env());
+  guarded(info.Env(), [&] { rt.drain(); });
+  for (const auto& [name, each] : rt.takeProfile()) {
+    Napi::Array pair = Napi::Array::New(info.Env(), 2);
+    pair.Set(0u, static_cast<double>(each.calls));
+    pair.Set(1u, each.seconds);
+    spent.Set(name, pair);
+  }
+  return spent;
+}
+
 Napi::Value memory(const Napi::CallbackInfo& info) {
   Napi::Object counters = Napi::Object::New(info.Env());
   if (!owns(info.Env())) return counters;
@@ -259,6 +273,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("freezeFile", freezeFile);
   add("releaseWeight", releaseWeight);
   add("drain", drain);
+  add("profile", profile);
   add("memory", memory);
   add("trim", trim);
   return exports;
