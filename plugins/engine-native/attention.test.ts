@@ -95,6 +95,11 @@ describe.each(loadAddon().isas())('native attention on %s', (isa) => {
     });
   });
 
+  it('refuses heads that do not share keys evenly', () => {
+    const { q, k, v, shape } = operands(3, 2, 4, offsets(0, 5));
+    expect(() => attention(q, k, v, shape)).toThrow('Attention was given queries [5, 3, 4], keys [5, 2, 4] and values [5, 2, 4]');
+  });
+
   it('gives the same bits again, however the threads take turns', () => {
     const { q, k, v, shape } = operands(4, 2, 12, offsets(0, 160, 200));
     const gradients = () => valueAndGrads(() => project(attention(q, k, v, shape)), [q, k, v]).grads.map((grad) => grad.dataSync());
