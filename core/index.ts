@@ -1,22 +1,24 @@
 /** All that a plugin author imports: `import { definePlugin, Type, tf } from 'graft'`. */
 export type * from './contracts/index.ts';
+export type * from './contracts/engine-installer.ts';
 export { definePlugin } from './kernel/define.ts';
 export { token } from './kernel/token.ts';
 export { GraftError, reasonOf } from './kernel/errors.ts';
 export { Type, type Static, type TSchema } from 'typebox';
 export * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs';
-export { valueAndGrads, needsGradient } from './tensor/tape.ts';
+export { valueAndGrads, needsGradient, recomputed } from './tensor/tape.ts';
 export { fused, type FusedOp, type Wants } from './tensor/fused.ts';
 export { portableOps } from './tensor/portable.ts';
 export { freezePortable } from './tensor/frozen.ts';
 export { backendEngine } from './tensor/backend-engine.ts';
+export { cacheDir } from './tensor/cache-dir.ts';
 export { packageRoots } from './tensor/package-roots.ts';
 export { product } from './tensor/matmul.ts';
 export { concatPacked, IGNORED, positionsOf, shiftLabels, trainedTokens } from './tensor/packed.ts';
 export { Detokenizer } from './tensor/detokenizer.ts';
 export { rng, rngKey, type Rng } from './tensor/rng.ts';
-export { attentionSegments } from './tensor/ops/attention.ts';
+export { attentionSegments, checkRotation, rotating } from './tensor/ops/attention.ts';
 export { crossEntropyWith, type SoftmaxLoss } from './tensor/ops/cross-entropy.ts';
 export { AdamW, clipScale, globalNorm, type AdamWOptions, type AdamWState } from './tensor/adamw.ts';
 export { portableOptimizer } from './tensor/portable-optimizer.ts';

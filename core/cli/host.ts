@@ -1,9 +1,9 @@
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Kernel, Logger } from '../contracts/index.ts';
 import { createKernel } from '../kernel/kernel.ts';
 import { API_VERSION } from '../kernel/manifest.ts';
+import { cacheDir } from '../tensor/cache-dir.ts';
 import { stderrLogger } from './log.ts';
 
 /** Graft's own folder: where the built-in plugins and configs are. */
@@ -24,10 +24,6 @@ export interface HostOptions {
   /** Swap plugins when their files change. */
   readonly watch?: boolean;
   readonly log?: Logger;
-}
-
-export function cacheDir(): string {
-  return process.env['GRAFT_CACHE'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'graft');
 }
 
 /** The modules that plugins share with the host: one instance of each in the process. */

@@ -21,6 +21,7 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   merge: { summary: 'fold adapters into the weights and write a checkpoint', load: async () => (await import('./commands/merge.ts')).mergeCommand() },
   plugins: { summary: 'list, explain and scaffold plugins', load: async () => (await import('./commands/plugins.ts')).pluginsCommand() },
   doctor: { summary: 'say what this machine can do and what it lacks', load: async () => (await import('./commands/doctor.ts')).doctorCommand() },
+  engine: { summary: 'install, list and remove what an engine computes with', load: async () => (await import('./commands/engine.ts')).engineCommand() },
   oracles: { summary: 'hold the strategies against reference numbers', load: async () => (await import('./commands/oracles.ts')).oraclesCommand() },
   quickstart: { summary: 'LoRA, Adapter and both together on a small model, in a minute or two', load: async () => (await import('./commands/quickstart.ts')).quickstartCommand() },
 };

@@ -40,6 +40,12 @@ export interface LowRankTerm {
   readonly scale: number;
 }
 
+/** Angles of the rotary embedding of each token: cos and sin `[T, D/2]`, constants. */
+export interface Rotation {
+  readonly cos: Tensor2D;
+  readonly sin: Tensor2D;
+}
+
 /** Which keys a query may see: query i of segment s sees the keys of s up to its own position. */
 export interface AttentionShape {
   /** `[N+1]` in tokens of q. */
@@ -49,6 +55,8 @@ export interface AttentionShape {
   readonly scale: number;
   /** Sliding window in tokens (Mistral): a query sees itself and at most `window - 1` keys before it. */
   readonly window?: number;
+  /** Turns queries and keys first, as `rope` does: where the keys are of the queries' own tokens. */
+  readonly rotation?: Rotation;
 }
 
 /**

@@ -110,6 +110,8 @@ export interface ForwardOptions {
   readonly stack?: string | readonly (string | undefined)[];
   /** Given while training: switches dropout on, and names its masks. */
   readonly training?: { readonly seed: number; readonly step: number };
+  /** `block`: what a decoder layer computes is computed again in the backward, in place of kept; the numbers are the same. */
+  readonly recompute?: 'none' | 'block';
   /** One per segment; each is extended by the segment's tokens. */
   readonly caches?: readonly KVCache[];
 }

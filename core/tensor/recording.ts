@@ -108,3 +108,21 @@ export class Recording extends Array<TapeNode> {
     });
   }
 }
+
+/** Takes the place of a recording while something is computed that will be computed again: keeps nothing, and notes what it reads. */
+export class Observer extends Recording {
+  /** Tensors that a root of the outer recording reaches, by id. */
+  readonly touched = new Map<number, Tensor>();
+  readonly #outer: Recording;
+
+  constructor(outer: Recording) {
+    super([]);
+    this.#outer = outer;
+  }
+
+  /** Of the outer recording's tensors it notes those that depend on a root; to whoever asks, nothing does. */
+  override dependsOnRoot(tensor: Tensor): boolean {
+    if (this.#outer.dependsOnRoot(tensor)) this.touched.set(tensor.id, tensor);
+    return false;
+  }
+}

@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor, Variable } from '@tensorflow/tfjs-core';
 import type { ValueAndGrads } from '../contracts/index.ts';
 import { GraftError } from '../kernel/errors.ts';
-import { engine, Recording, type TapeNode } from './recording.ts';
+import { engine, Observer, Recording, type TapeNode } from './recording.ts';
 
 let active: Recording | undefined;
 
@@ -34,8 +34,8 @@ export function valueAndGrads(f: () => Scalar, variables: readonly Variable[]): 
   }
   const recording = new Recording(variables);
   try {
-    const value = record(f, recording);
-    return { value, grads: backward(recording, value, variables) };
+    const value = record(() => scalarOf(f()), recording);
+    return { value, grads: differentiateBack(recording, value, tf.onesLike(value), variables) };
   } finally {
     recording.dispose();
   }
@@ -45,19 +45,18 @@ function describe(value: unknown): string {
   return value instanceof tf.Tensor ? `a tensor of shape [${value.shape.join(', ')}]` : typeof value;
 }
 
-function record(f: () => Scalar, recording: Recording): Scalar {
+function scalarOf(value: Scalar): Scalar {
+  if (value instanceof tf.Tensor && value.rank === 0) return value;
+  throw new GraftError('LOSS_NOT_SCALAR', `The function given to valueAndGrads must return a scalar, not ${describe(value)}.`);
+}
+
+/** Runs `f` with a recording of its own; the result is a tensor of its own, whatever f returned, and the caller's. */
+function record<T extends Tensor>(f: () => T, recording: Recording): T {
   engine.startTape();
   engine.state.activeTape = recording;
   active = recording;
   try {
-    return tf.tidy(() => {
-      const value = f();
-      if (!(value instanceof tf.Tensor) || value.rank !== 0) {
-        throw new GraftError('LOSS_NOT_SCALAR', `The function given to valueAndGrads must return a scalar, not ${describe(value)}.`);
-      }
-      // Its own tensor, whatever f returned: the caller disposes it.
-      return value.clone();
-    });
+    return tf.tidy(() => f().clone() as T);
   } finally {
     active = undefined;
     engine.endTape();
@@ -65,11 +64,15 @@ function record(f: () => Scalar, recording: Recording): Scalar {
   }
 }
 
-/** Walks the recording from its end; `gradients` holds those whose producer has not been reached yet. */
-function backward(recording: Recording, value: Scalar, variables: readonly Variable[]): Tensor[] {
+/**
+ * Walks the recording from its end; `gradients` holds those whose producer has not been reached yet.
+ * @param dy gradient of `value`; taken over
+ */
+function differentiateBack(recording: Recording, value: Tensor, dy: Tensor, inputs: readonly Tensor[]): Tensor[] {
   const gradients = new Map<number, Tensor>();
   try {
-    if (recording.dependsOnRoot(value)) gradients.set(value.id, tf.onesLike(value));
+    if (recording.dependsOnRoot(value)) gradients.set(value.id, tf.keep(dy));
+    else dy.dispose();
     for (let node = recording.pop(); node !== undefined; node = recording.pop()) {
       try {
         propagate(node, recording, gradients);
@@ -77,9 +80,60 @@ function backward(recording: Recording, value: Scalar, variables: readonly Varia
         node.saved.forEach((tensor) => tensor.dispose());
       }
     }
-    return variables.map((variable) => gradients.get(variable.id)?.clone() ?? tf.zerosLike(variable));
+    return inputs.map((input) => gradients.get(input.id)?.clone() ?? tf.zerosLike(input));
   } finally {
     gradients.forEach((gradient) => gradient.dispose());
+  }
+}
+
+/**
+ * `f(x)`, of which nothing but x is kept for the backward: there f runs once more (Chen et al. 2016, arXiv:1604.06174). Outside of
+ * `valueAndGrads`, and where f reads a tensor besides x that a trained tensor reaches and that is not a variable, it is plain `f(x)`.
+ *
+ * @param f must give the same both times, dropout included; may read variables and constants that outlive the backward
+ */
+export function recomputed<X extends Tensor, Y extends Tensor>(f: (x: X) => Y, x: X): Y {
+  const outer = active;
+  if (outer === undefined || engine.state.gradientDepth > 1) return f(x);
+  const observer = new Observer(outer);
+  const [y, kept] = observed(observer, outer, () => [tf.tidy(() => f(x).clone() as Y), tf.keep(x.clone() as X)] as const);
+  const variables = [...observer.touched.values()].filter((tensor) => tensor.id !== x.id);
+  const differentiable = observer.touched.has(x.id);
+  if (variables.length === 0 && !differentiable) {
+    kept.dispose();
+    return y;
+  }
+  if (!variables.every((tensor) => tensor instanceof tf.Variable)) {
+    tf.dispose([y, kept]);
+    return f(x);
+  }
+  const roots = differentiable ? [kept, ...variables] : variables;
+  const inputs = Object.fromEntries((differentiable ? [x, ...variables] : variables).map((tensor, i) => [i, tensor]));
+  const gradient: TapeNode['gradient'] = ([dy]) => {
+    const recording = new Recording(roots);
+    try {
+      const again = record(() => f(kept), recording);
+      const gradients = differentiateBack(recording, again, dy!.clone(), roots);
+      again.dispose();
+      return Object.fromEntries(gradients.map((each, i) => [i, () => each]));
+    } finally {
+      recording.dispose();
+    }
+  };
+  outer.push({ kernelName: 'Recomputed', inputs, outputs: [y], saved: [kept], gradient });
+  return y;
+}
+
+/** Runs `f` with nothing recorded but what it touches. */
+function observed<T>(observer: Observer, outer: Recording, f: () => T): T {
+  engine.state.activeTape = observer;
+  active = observer;
+  try {
+    return f();
+  } finally {
+    observer.dispose();
+    active = outer;
+    engine.state.activeTape = outer;
   }
 }
 

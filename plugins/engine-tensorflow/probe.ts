@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import type { EngineProbe } from 'graft';
+import { installedHome } from './home.ts';
 
 /** The GPU build also runs on the CPU where there is no GPU. */
 export const PACKAGES = ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node'] as const;
@@ -19,12 +20,13 @@ const TIMEOUT_MS = 60_000;
 
 /** Loads the package and computes with it, as a training would: loading alone hides what a newer Node has removed. */
 const TRIAL = `
+  require('node:util').isNullOrUndefined ??= (value) => value == null;
   const tf = require(process.argv[1]);
   const x = tf.tensor2d([1, 2, 3, 4], [2, 2]);
   const g = tf.grad((t) => tf.sum(tf.softmax(tf.matMul(t, t, false, true))))(x);
   const values = [...tf.gather(tf.concat([x, g]), [0, 3]).dataSync()];
   if (values.length !== 4 || values[0] !== 1) throw new Error('a trial computation gave ' + values);
-  process.stdout.write('\\n' + JSON.stringify({ ok: true, gpu: tf.backend().isUsingGpuDevice === true, version: tf.version['tfjs-node'] ?? tf.version.tfjs }));
+  process.stdout.write('\\n' + JSON.stringify({ ok: true, gpu: tf.backend().isUsingGpuDevice === true, version: tf.version['tfjs-node'] ?? tf.version.tfjs, tensorflow: tf.backend().binding?.TF_Version }));
   process.exit(0);
 `;
 
@@ -38,6 +40,8 @@ export interface PackageProbe {
   readonly package: PackageName;
   readonly dir?: string;
   readonly probe: EngineProbe;
+  /** Version of the TensorFlow beneath it, where it runs. */
+  readonly tensorflow?: string;
 }
 
 /** Where a package is installed, seen from one of the roots. */
@@ -52,31 +56,41 @@ export function findPackage(name: PackageName, roots: readonly string[]): FoundP
   return undefined;
 }
 
-/** Probes both packages; the first that is available, else the one that says most. */
+/**
+ * Probes every package that the roots have, in their order: the first that computes on a GPU, else the first that is
+ * available, else the one that says most.
+ */
 export async function probePackages(roots: readonly string[], platform = `${process.platform}-${process.arch}`): Promise<PackageProbe> {
+  const dirToFound = new Map(roots.flatMap((root) => PACKAGES.flatMap((name) => findPackage(name, [root]) ?? [])).map((found) => [found.dir, found]));
   const probes: PackageProbe[] = [];
-  for (const name of PACKAGES) {
-    const probed = await probePackage(name, roots, platform);
-    if (probed.probe.state === 'available') return probed;
+  for (const found of dirToFound.values()) {
+    const probed = await probePackage(found);
+    if (probed.probe.state === 'available' && probed.probe.device === 'gpu') return probed;
     probes.push(probed);
   }
-  const present = probes.find(({ dir }) => dir !== undefined);
-  if (present !== undefined) return present;
-  return probes.find(({ probe }) => probe.state === 'absent') ?? probes[0]!;
+  return probes.find(({ probe }) => probe.state === 'available') ?? probes[0] ?? absent(platform);
 }
 
-async function probePackage(name: PackageName, roots: readonly string[], platform: string): Promise<PackageProbe> {
-  const found = findPackage(name, roots);
-  if (found !== undefined) return { package: name, dir: found.dir, probe: interpret(name, await runTrial(found.dir)) };
-  if (!PLATFORMS[name].includes(platform)) {
-    return {
-      package: name,
-      probe: { state: 'unsupported', detail: `TensorFlow publishes no library of ${name} for ${platform}`, remedy: 'Use engine portable on this machine.' },
-    };
+/** Computes with a package in a process of its own. */
+export async function probePackage({ name, dir }: FoundPackage): Promise<PackageProbe> {
+  const { probe, tensorflow } = interpret(name, await runTrial(dir));
+  const ours = dir.startsWith(installedHome());
+  return { package: name, dir, tensorflow, probe: probe.state !== 'available' && ours ? { ...probe, remedy: 'Install it again by `graft engine install tensorflow`, or `graft engine remove tensorflow`.' } : probe };
+}
+
+function absent(platform: string): PackageProbe {
+  const name = PACKAGES.find((each) => PLATFORMS[each].includes(platform));
+  if (name === undefined) {
+    return { package: PACKAGES[0], probe: { state: 'unsupported', detail: `TensorFlow publishes no library of tfjs-node for ${platform}`, remedy: 'Use engine portable on this machine.' } };
   }
+  const byNpm = '`npm install @tensorflow/tfjs-node`, which downloads TensorFlow 2.9';
   return {
     package: name,
-    probe: { state: 'absent', detail: 'not installed', remedy: `Run \`npm install @tensorflow/tfjs-node\`, or \`npm install @tensorflow/tfjs-node-gpu\` for an NVIDIA GPU.` },
+    probe: {
+      state: 'absent',
+      detail: 'not installed',
+      remedy: platform.startsWith('linux') ? `Run \`graft engine install tensorflow\`, which builds it on a current TensorFlow, or ${byNpm}.` : `Run ${byNpm}.`,
+    },
   };
 }
 
@@ -98,18 +112,21 @@ function runTrial(dir: string): Promise<Trial> {
   });
 }
 
+function interpret(name: PackageName, { stdout, stderr, failure }: Trial): Pick<PackageProbe, 'probe' | 'tensorflow'> {
+  if (failure !== undefined) return { probe: diagnose(name, stderr, failure) };
+  const { gpu, version, tensorflow } = JSON.parse(stdout.slice(stdout.lastIndexOf('\n') + 1)) as { gpu: boolean; version: string; tensorflow?: string };
+  const beneath = tensorflow === undefined ? '' : ` with TensorFlow ${tensorflow}`;
+  return { tensorflow, probe: { state: 'available', detail: `${name} ${version}${beneath} on the ${gpu ? 'GPU' : 'CPU'}`, device: gpu ? 'gpu' : 'cpu' } };
+}
+
 /** Tells the ways apart in which a native package fails, from how the trial ended. */
-function interpret(name: PackageName, { stdout, stderr, failure }: Trial): EngineProbe {
-  if (failure === undefined) {
-    const { gpu, version } = JSON.parse(stdout.slice(stdout.lastIndexOf('\n') + 1)) as { gpu: boolean; version: string };
-    return { state: 'available', detail: `${name} ${version} on the ${gpu ? 'GPU' : 'CPU'}`, device: gpu ? 'gpu' : 'cpu' };
-  }
+function diagnose(name: PackageName, stderr: string, failure: NonNullable<Trial['failure']>): EngineProbe {
   if (failure.timedOut) return broken(`loading ${name} did not end within ${TIMEOUT_MS / 1000} seconds`, `Reinstall it: \`npm rebuild ${name}\`.`);
   if (failure.signal !== null) return broken(`loading ${name} crashed the process (${failure.signal})`, 'Its native library does not fit this machine: use engine portable, or build it from source.');
 
   const reason = firstLine(stderr);
   if (/native addon module \(tfjs_binding\.node\) can not be found/.test(stderr)) {
-    return { state: 'no-native-library', detail: `${name} is installed without its native addon, which its install script downloads`, remedy: `Run \`npm rebuild ${name}\` with access to the network, or \`npm rebuild ${name} --build-addon-from-source\`.` };
+    return { state: 'no-native-library', detail: `${name} is installed without its native addon, which its install script downloads`, remedy: `Run \`graft engine install tensorflow\`, or \`npm rebuild ${name}\` with access to the network.` };
   }
   const library = /(lib[\w.-]+\.(?:so|dylib)[\w.]*|[\w-]+\.dll): cannot open shared object|Library not loaded: (\S+)|The specified module could not be found/.exec(stderr);
   if (library !== null) {

@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { tf } from 'graft';
 import type { Engine } from 'graft';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { describeOps } from '../../test/support/ops-suite.ts';
 import { tensorflow } from './engine.ts';
+import { installedHome } from './home.ts';
 import { probePackages } from './probe.ts';
 
 const require = createRequire(import.meta.url);
@@ -57,7 +58,7 @@ describe('probing TensorFlow', () => {
     expect((await probePackages([root], 'linux-x64')).probe).toEqual({
       state: 'absent',
       detail: 'not installed',
-      remedy: 'Run `npm install @tensorflow/tfjs-node`, or `npm install @tensorflow/tfjs-node-gpu` for an NVIDIA GPU.',
+      remedy: 'Run `graft engine install tensorflow`, which builds it on a current TensorFlow, or `npm install @tensorflow/tfjs-node`, which downloads TensorFlow 2.9.',
     });
   });
 
@@ -74,7 +75,7 @@ describe('probing TensorFlow', () => {
     expect((await probePackages([root])).probe).toEqual({
       state: 'no-native-library',
       detail: '@tensorflow/tfjs-node is installed without its native addon, which its install script downloads',
-      remedy: 'Run `npm rebuild @tensorflow/tfjs-node` with access to the network, or `npm rebuild @tensorflow/tfjs-node --build-addon-from-source`.',
+      remedy: 'Run `graft engine install tensorflow`, or `npm rebuild @tensorflow/tfjs-node` with access to the network.',
     });
   });
 
@@ -95,6 +96,37 @@ describe('probing TensorFlow', () => {
     const { probe } = await probePackages([root]);
     expect(probe).toMatchObject({ state: 'broken', remedy: 'Use Node 20, which it supports, or engine portable.' });
     expect(probe.detail).toContain(`@tensorflow/tfjs-node does not run on Node ${process.versions.node} (TypeError: (0 , util_1.isNullOrUndefined) is not a function)`);
+  });
+
+  it('gives a newer Node back what tfjs-node calls and it has removed', async () => {
+    const preload = join(root, 'newer.cjs');
+    writeFileSync(preload, "delete require('node:util').isNullOrUndefined;");
+    install(NODE, `${standIn}\n  module.exports = { ...tf, backend: tf.backend, softmax: (x) => ((0, require('util').isNullOrUndefined)(x) ? x : tf.softmax(x)) };`);
+    vi.stubEnv('NODE_OPTIONS', `--require ${preload}`);
+    expect((await probePackages([root])).probe).toMatchObject({ state: 'available' });
+    vi.unstubAllEnvs();
+  });
+
+  it('takes the first folder that has one which runs', async () => {
+    const [first, second] = [join(root, 'first'), join(root, 'second')];
+    install(NODE, findAddon(NODE), {}, first);
+    const dir = install(NODE, standIn, {}, second);
+    expect(await probePackages([first, second])).toMatchObject({ dir, probe: { state: 'available' } });
+    expect((await probePackages([first])).probe).toMatchObject({ state: 'no-native-library' });
+  });
+
+  it('takes one that computes on a GPU before one that does not', async () => {
+    const [first, second] = [join(root, 'first'), join(root, 'second')];
+    install(NODE, standIn, {}, first);
+    const dir = install(GPU, `${standIn}\n  cpu.isUsingGpuDevice = true;`, {}, second);
+    expect(await probePackages([first, second])).toMatchObject({ dir, probe: { state: 'available', device: 'gpu' } });
+  });
+
+  it('says how to mend what Graft has installed', async () => {
+    vi.stubEnv('GRAFT_CACHE', root);
+    install(NODE, findAddon(NODE), {}, installedHome());
+    expect((await probePackages([installedHome()])).probe).toMatchObject({ state: 'no-native-library', remedy: 'Install it again by `graft engine install tensorflow`, or `graft engine remove tensorflow`.' });
+    vi.unstubAllEnvs();
   });
 
   it('survives a library that takes the process down', async () => {

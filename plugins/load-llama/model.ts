@@ -3,6 +3,7 @@ import {
   GraftError,
   IGNORED,
   positionsOf,
+  recomputed,
   shiftLabels,
   tf,
   type CausalLM,
@@ -77,7 +78,7 @@ export class LlamaModel implements CausalLM {
         pass.rotation();
         let x = this.#embed(batch.inputIds, pass);
         for (const layer of this.#layers) {
-          const next = layer.run(x, pass);
+          const next = options.recompute === 'block' ? recomputed((input) => layer.run(input, pass), x) : layer.run(x, pass);
           x.dispose();
           x = next;
         }

@@ -1,7 +1,7 @@
 /** One forward pass: which stack each segment goes through, where its tokens stand, and what they attend to. */
-import type { ForwardOptions, tf } from 'graft';
+import type { ForwardOptions, Rotation, tf } from 'graft';
 import type { LlamaCache } from './cache.ts';
-import type { RotaryTable, Rotation } from './rope.ts';
+import type { RotaryTable } from './rope.ts';
 import { joinRows, runsOf, takeIntegers, takeRows, type Run } from './rows.ts';
 
 export type StackName = string | undefined;
@@ -51,9 +51,10 @@ export class Pass {
     return this.offsets[this.offsets.length - 1]!;
   }
 
-  /** Made when first asked for, and alive as long as the tidy in which that was. */
+  /** Made when first asked for, and anew where the tidy in which that was has ended: a backward may run the pass again. */
   rotation(): Rotation {
-    return (this.#rotation ??= this.#parts.rotary.at(this.#parts.positions));
+    if (this.#rotation === undefined || this.#rotation.cos.isDisposed) this.#rotation = this.#parts.rotary.at(this.#parts.positions);
+    return this.#rotation;
   }
 
   /** The segments by the stack that `changes` something for them here; those that none does are one group. */

@@ -21,6 +21,7 @@ export interface StepInput {
   readonly trainables: readonly Trainable[];
   readonly sequences: readonly Packed[];
   readonly maxTokens: number;
+  readonly recompute: 'none' | 'block';
   /** Names the dropout masks: pass i of the step is forward pass `firstPass + i` of the run. */
   readonly seed: number;
   readonly firstPass: number;
@@ -34,7 +35,7 @@ export interface StepInput {
  * accumulated over forward passes of at most `maxTokens` tokens. Dividing by the whole step's count, not by each pass's,
  * makes the result that of one large pass however it is split.
  */
-export async function stepGradients({ model, stack, trainables, sequences, maxTokens, seed, firstPass }: StepInput): Promise<StepGradients> {
+export async function stepGradients({ model, stack, trainables, sequences, maxTokens, recompute, seed, firstPass }: StepInput): Promise<StepGradients> {
   const variables = trainables.map(({ variable }) => variable);
   const tokens = sequences.reduce((sum, sequence) => sum + sequence.inputIds.length, 0);
   const trained = sequences.reduce((sum, sequence) => sum + trainedTokens(sequence), 0);
@@ -43,7 +44,7 @@ export async function stepGradients({ model, stack, trainables, sequences, maxTo
   let passes = 0;
   for (const batch of microBatches(sequences, maxTokens)) {
     const training = { seed, step: firstPass + passes++ };
-    const { value, grads } = valueAndGrads(() => tf.sum(model.loss(batch, { stack, training })).div<tf.Scalar>(trained), variables);
+    const { value, grads } = valueAndGrads(() => tf.sum(model.loss(batch, { stack, training, recompute })).div<tf.Scalar>(trained), variables);
     loss += value.dataSync<'float32'>()[0]!;
     value.dispose();
     gradients = accumulate(gradients, grads);

@@ -24,12 +24,14 @@ const UNCOLLECTED = 192 * MIB;
  *     activations     4 T layers (9 hidden + 3 keys + 3 intermediate): what a decoder layer keeps for its backward (two norms,
  *                     queries before and after their rotation, attention, its projection, both sums, the MLP's output; keys
  *                     before and after, values; gate, up and their product). Attention's scores are computed again, not kept.
+ *                     With `recompute: block`, 4 T hidden for each layer, and all that for one.
  *     logits          three arrays of one chunk of rows by the vocabulary
  *
  * @param tokens T, of the largest pass
  * @param accumulates whether a step may have several passes
+ * @param recompute whether layers are computed again in the backward
  */
-export function estimateMemory({ config, engine }: Pick<CausalLM, 'config' | 'engine'>, trainables: readonly Trainable[], tokens: number, accumulates: boolean): Record<string, number> {
+export function estimateMemory({ config, engine }: Pick<CausalLM, 'config' | 'engine'>, trainables: readonly Trainable[], tokens: number, accumulates: boolean, recompute: 'none' | 'block'): Record<string, number> {
   const { frozenBytes, tensorBytes } = engine.memory();
   const trained = FLOAT * trainables.reduce((sum, { variable }) => sum + variable.size, 0);
   const keptPerLayer = 9 * config.hidden_size + 3 * config.num_key_value_heads * config.head_dim + 3 * config.intermediate_size;
@@ -42,7 +44,7 @@ export function estimateMemory({ config, engine }: Pick<CausalLM, 'config' | 'en
     gradients: trained * (accumulates ? 2 : 1),
     'AdamW moments': 2 * trained,
     copies: Math.min(4 * trained, trained + UNCOLLECTED),
-    activations: FLOAT * tokens * config.num_hidden_layers * keptPerLayer,
+    activations: FLOAT * tokens * (recompute === 'block' ? config.num_hidden_layers * config.hidden_size + keptPerLayer : config.num_hidden_layers * keptPerLayer),
     logits: 3 * FLOAT * rows * config.vocab_size,
   };
 }

@@ -20,6 +20,10 @@ export const sftOptions = Type.Object(
     batch_size: Type.Optional(Type.Integer({ minimum: 1, description: 'Sequences in a step. Without it and `batch_tokens`: 8.' })),
     batch_tokens: Type.Optional(Type.Integer({ minimum: 1, description: 'Tokens in a step at most (a longer sequence is a step of its own). Instead of `batch_size`.' })),
     micro_batch_tokens: Type.Integer({ minimum: 1, default: 2048, description: 'Tokens in one forward and backward pass at most: smaller takes less memory, and changes nothing else.' }),
+    recompute: Type.Union([Type.Literal('none'), Type.Literal('block')], {
+      default: 'none',
+      description: 'What the backward computes again in place of keeping it: `block`: every decoder layer, which takes about a third more time and far less memory; the numbers are the same.',
+    }),
     eval_strategy: Type.Optional(
       Type.Union([Type.Literal('no'), Type.Literal('steps'), Type.Literal('epoch')], { description: 'When to evaluate. Default: `steps` with `eval_steps`, else `epoch`.' }),
     ),

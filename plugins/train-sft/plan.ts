@@ -17,7 +17,7 @@ export function plan(call: Pick<TrainCall<SftOptions>, 'config' | 'dataset' | 'g
   const batches = new Batches(sequences, settings, call.seed);
   const passes = passesOfFirstEpoch(batches, settings.micro_batch_tokens);
   const maxMicroBatchTokens = passes.flat().reduce((most, tokens) => Math.max(most, tokens), 0);
-  const memory = estimateMemory(call.model, trainables, maxMicroBatchTokens, passes.some((step) => step.length > 1));
+  const memory = estimateMemory(call.model, trainables, maxMicroBatchTokens, passes.some((step) => step.length > 1), settings.recompute);
   const trainableParameters = trainables.reduce((sum, { variable }) => sum + variable.size, 0);
   const tokens = sequences.reduce((sum, { inputIds }) => sum + inputIds.length, 0);
   return {

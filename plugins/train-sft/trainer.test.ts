@@ -104,6 +104,14 @@ describe('training', () => {
     }
   });
 
+  it('has the same losses and gradient norms, bit for bit, when layers are computed again in the backward', async () => {
+    const given = { max_steps: 4, batch_size: 4, learning_rate: 1e-2 } as const;
+    const lora = { lora_dropout: 0.2, target_modules: 'all-linear' };
+    const kept = stepsOf(await run(given, { lora }));
+    const again = stepsOf(await run({ ...given, recompute: 'block' }, { lora }));
+    expect(again.map(({ loss, gradNorm }) => [loss, gradNorm])).toEqual(kept.map(({ loss, gradNorm }) => [loss, gradNorm]));
+  });
+
   it('evaluates without dropout and before the first step, and the loss falls', async () => {
     const events = await run({ epochs: 4, batch_size: 4, learning_rate: 1e-2 }, { lora: { lora_dropout: 0.5 } });
     const evaluations = events.flatMap((event) => (event.type === 'evaluation' ? [event] : []));

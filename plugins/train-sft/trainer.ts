@@ -82,7 +82,7 @@ export async function* train(call: TrainCall<SftOptions>): AsyncGenerator<TrainE
     const began = performance.now();
     const { sequences, epoch, endsEpoch } = batches.at(progress.step);
     const learningRate = rateOf(progress.step);
-    const result = await stepGradients({ model, stack, trainables, sequences, maxTokens: settings.micro_batch_tokens, seed, firstPass: progress.passes });
+    const result = await stepGradients({ model, stack, trainables, sequences, maxTokens: settings.micro_batch_tokens, recompute: settings.recompute, seed, firstPass: progress.passes });
     try {
       assertFinite(result, trainables, circumstances(progress.step + 1));
       optimizer.apply(result.gradients, learningRate, settings.max_grad_norm === 0 ? 1 : clipScale(result.norm, settings.max_grad_norm));

@@ -1,7 +1,7 @@
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor, Variable } from '@tensorflow/tfjs-core';
-import { needsGradient, valueAndGrads } from '../../core/index.ts';
+import { needsGradient, recomputed, valueAndGrads } from '../../core/index.ts';
 import { distance, project, variable } from '../support/gradients.ts';
 import { testEngine } from '../support/engine.ts';
 
@@ -244,3 +244,63 @@ function backwardPeak(run: () => unknown): number {
   }
   return peak;
 }
+
+describe('recomputed', () => {
+  /** A layer that reads one variable, and its loss through several of them. */
+  const chain = (x: Tensor, weights: readonly Variable[], wrap: (f: (x: Tensor) => Tensor, x: Tensor) => Tensor): Scalar =>
+    project(weights.reduce<Tensor>((y, w) => wrap((input) => tf.tanh(tf.add(tf.matMul(input as tf.Tensor2D, w as unknown as tf.Tensor2D), input)), y), x));
+  const plain = (f: (x: Tensor) => Tensor, x: Tensor): Tensor => f(x);
+
+  it('gives the value and the gradients of the function itself, bit for bit', () => {
+    const weights = [1, 2, 3].map((i) => variable([4, 4], `w${i}`));
+    const x = variable([5, 4], 'x');
+    const all = [...weights, x] as Variable[];
+    const [kept, again] = [plain, recomputed].map((wrap) => valueAndGrads(() => chain(x, weights, wrap), all));
+    expect(distance(kept!.value, again!.value)).toBe(0);
+    kept!.grads.forEach((gradient, i) => expect(distance(gradient, again!.grads[i]!)).toBe(0));
+  });
+
+  it('keeps its input alone for the backward, and nothing after it', () => {
+    const weights = [1, 2, 3, 4].map((i) => variable([8, 8], `w${i}`));
+    const x = tf.randomNormal([256, 8]);
+    const before = tf.memory().numBytes;
+    const held = [plain, recomputed].map((wrap) => {
+      let most = 0;
+      const { value, grads } = valueAndGrads(() => {
+        const loss = chain(x, weights, wrap);
+        most = tf.memory().numBytes;
+        return loss;
+      }, weights);
+      tf.dispose([value, ...grads]);
+      return most;
+    });
+    expect(held[1]!).toBeLessThan(held[0]!);
+    tf.dispose(x);
+    expect(tf.memory().numBytes).toBe(before - 256 * 8 * 4);
+  });
+
+  it('runs nothing twice where no trained tensor reaches it', () => {
+    const w = variable([4], 'w');
+    let runs = 0;
+    const constant = tf.ones([4]);
+    const { grads } = valueAndGrads(() => {
+      const fixed = recomputed((x) => {
+        runs++;
+        return tf.exp(x);
+      }, constant);
+      return tf.sum(tf.mul(w, fixed));
+    }, [w]);
+    expect(runs).toBe(1);
+    expect(grads[0]!.dataSync()[0]).toBeCloseTo(Math.E, 5);
+  });
+
+  it('is right where the function also reads what a trained tensor made outside of it', () => {
+    const w = variable([4], 'w');
+    const f = (wrap: (g: (x: Tensor) => Tensor, x: Tensor) => Tensor): Scalar => {
+      const outside = tf.exp(w);
+      return tf.sum(wrap((x) => tf.mul(x, outside), tf.square(w)));
+    };
+    const [kept, again] = [plain, recomputed].map((wrap) => valueAndGrads(() => f(wrap), [w]));
+    expect(distance(kept!.grads[0]!, again!.grads[0]!)).toBe(0);
+  });
+});

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
-import type { FusedOps } from '../../contracts/index.ts';
+import type { FusedOps, Weight } from '../../contracts/index.ts';
 import { columnsOf, isFrozen, rowsOf } from '../frozen.ts';
 import { fused } from '../fused.ts';
 import { blockedProduct, product, rowBlocks } from '../matmul.ts';
@@ -39,6 +39,23 @@ const softmaxLoss: SoftmaxLoss = (logits, classes) => {
   return { gradient: tf.sub(p, tf.cast(tf.oneHot(tf.tensor1d(classes, 'int32'), logits.shape[1]), 'float32')), loss: tf.sub(logSumExp, target) };
 };
 
+/** Products with one W `[V, d]`, made ready once and used for every chunk of rows. */
+export interface VocabularyProducts {
+  /** `h W^T`: `[R, d]` -> `[R, V]` */
+  readonly logits: (h: Tensor2D) => Tensor2D;
+  /** `g W`: `[R, V]` -> `[R, d]` */
+  readonly direction: (g: Tensor2D) => Tensor2D;
+}
+
+/** @param both whether `direction` will be asked for */
+export type ProductsWith = (weight: Weight, both: boolean) => VocabularyProducts;
+
+const plainProducts: ProductsWith = (weight, both) => {
+  const columns = columnsOf(weight);
+  const blocks = both ? rowBlocks(rowsOf(weight)) : [];
+  return { logits: (h) => tf.matMul(h, columns), direction: (g) => blockedProduct(g, blocks) };
+};
+
 /**
  * Cross-entropy of `hidden W^T` in row chunks: hidden `[T, d]`, W `[V, d]`, targets `[T]` (-100: none) -> loss of each row
  * `[T]` in nats, 0 without a target. Rows without a target are never multiplied.
@@ -46,7 +63,7 @@ const softmaxLoss: SoftmaxLoss = (logits, classes) => {
  * With `G = softmax - onehot`: `dhidden = dloss (G W)`, `dW = G^T (dloss hidden)`. On a frozen W the forward leaves `G W`,
  * `[rows, d]`, so the backward is one scaling; a trained W's logits are computed again, chunk by chunk. `[T, V]` is never held.
  */
-export function crossEntropyWith(softmax: SoftmaxLoss): FusedOps['crossEntropy'] {
+export function crossEntropyWith(softmax: SoftmaxLoss = softmaxLoss, products: ProductsWith = plainProducts): FusedOps['crossEntropy'] {
   return (hidden, weight, targets) => {
     const [tokens, size] = hidden.shape;
     const [vocabulary] = weight.shape;
@@ -58,11 +75,11 @@ export function crossEntropyWith(softmax: SoftmaxLoss): FusedOps['crossEntropy']
     const place = (x: Tensor2D): Tensor2D => (everyRow ? x : addRows(x, rows, tokens));
 
     /** Runs each chunk of rows in a tidy of its own. */
-    const chunked = (h: Tensor2D, columns: Tensor2D, use: (part: ReturnType<SoftmaxLoss>, hPart: Tensor2D, start: number, count: number) => Tensor[]): Tensor[][] =>
+    const chunked = (h: Tensor2D, logits: VocabularyProducts['logits'], use: (part: ReturnType<SoftmaxLoss>, hPart: Tensor2D, start: number, count: number) => Tensor[]): Tensor[][] =>
       chunks(rows.length, vocabulary).map(({ start, size: count }) =>
         tf.tidy(() => {
           const hPart = everyRow && count === tokens ? h : tf.slice(h, [start, 0], [count, size]);
-          return use(softmax(tf.matMul(hPart, columns), classes.subarray(start, start + count)), hPart, start, count);
+          return use(softmax(logits(hPart), classes.subarray(start, start + count)), hPart, start, count);
         }),
       );
 
@@ -70,12 +87,12 @@ export function crossEntropyWith(softmax: SoftmaxLoss): FusedOps['crossEntropy']
       inputs: { hidden, weight: isFrozen(weight) ? undefined : weight },
 
       forward: (wants) => {
-        const columns = columnsOf(weight);
-        const wRows = wants('hidden') && !wants('weight') ? rowBlocks(rowsOf(weight)) : undefined;
-        const parts = chunked(pick(hidden), columns, ({ loss, gradient }) => (wRows === undefined ? [loss] : [loss, blockedProduct(gradient, wRows)]));
+        const ahead = wants('hidden') && !wants('weight');
+        const { logits, direction } = products(weight, ahead);
+        const parts = chunked(pick(hidden), logits, ({ loss, gradient }) => (ahead ? [loss, direction(gradient)] : [loss]));
         const losses = joined(parts.map(([loss]) => loss as Tensor1D));
         const value = tf.reshape(place(tf.reshape(losses, [-1, 1])), [tokens]) as Tensor1D;
-        if (wRows !== undefined) return { value, saved: [joined(parts.map(([, direction]) => direction as Tensor2D))] };
+        if (ahead) return { value, saved: [joined(parts.map(([, part]) => part as Tensor2D))] };
         return { value, saved: wants('weight') ? [hidden, weight as Tensor2D] : [] };
       },
 
@@ -83,14 +100,14 @@ export function crossEntropyWith(softmax: SoftmaxLoss): FusedOps['crossEntropy']
         const dloss = tf.reshape(pick(dy), [-1, 1]) as Tensor2D;
         if (!wants('weight')) return { hidden: place(tf.mul(saved[0] as Tensor2D, dloss)) };
         const [h, wRows] = [pick(saved[0] as Tensor2D), saved[1] as Tensor2D];
-        const wBlocks = wants('hidden') ? rowBlocks(wRows) : undefined;
+        const { logits, direction } = products(wRows, wants('hidden'));
         let dW: Tensor2D | undefined;
-        const directions = chunked(h, columnsOf(wRows), ({ gradient }, hPart, start, count) => {
+        const directions = chunked(h, logits, ({ gradient }, hPart, start, count) => {
           const part = product(gradient, tf.mul(hPart, tf.slice(dloss, [start, 0], [count, 1])), true, false);
           const sum: Tensor2D = tf.keep(dW === undefined ? part.clone() : tf.add(dW, part));
           dW?.dispose();
           dW = sum;
-          return wBlocks === undefined ? [] : [blockedProduct(gradient, wBlocks)];
+          return wants('hidden') ? [direction(gradient)] : [];
         }).flat();
         // Kept over the chunks' tidies; its clone is the caller's.
         const total = dW!.clone();

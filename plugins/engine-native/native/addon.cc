@@ -2,6 +2,7 @@
 // microsecond; tensors and weights are named by ids that JavaScript gives out.
 #include <napi.h>
 
+#include <atomic>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -13,29 +14,34 @@
 namespace graft {
 namespace {
 
-std::unique_ptr<Runtime> runtime;
-Napi::Reference<Napi::Float64Array> argumentReference;
-double* arguments = nullptr;
-size_t argumentRoom = 0;
+// The one engine of the process, and the environment (the main thread or a worker thread) that started it and alone may use it. It
+// ends with the environment; where the process leaves without ending that (process.exit, an uncaught exception), with the
+// library's statics.
+struct Engine {
+  std::atomic<napi_env> owner{nullptr};
+  std::unique_ptr<Runtime> runtime;
+  // Keeps promises on the owner's thread, and the process alive while there are any to keep.
+  Napi::ThreadSafeFunction settle;
+  int64_t unsettled = 0;
+  Napi::Reference<Napi::Float64Array> argumentReference;
+  double* arguments = nullptr;
+  size_t argumentRoom = 0;
+
+  ~Engine() { abandon(); }
+  void abandon() {
+    if (runtime != nullptr) runtime->abandon();
+    runtime.reset();
+  }
+} engine;
+
+bool owns(const Napi::Env& env) { return engine.owner == static_cast<napi_env>(env) && engine.runtime != nullptr; }
 
 Runtime& running(const Napi::Env& env) {
-  if (runtime == nullptr) throw Napi::Error::New(env, "the native engine is not running");
-  return *runtime;
+  if (!owns(env)) throw Napi::Error::New(env, "the native engine was not started in this thread");
+  return *engine.runtime;
 }
 
 int64_t integerAt(const Napi::CallbackInfo& info, size_t i) { return info[i].As<Napi::Number>().Int64Value(); }
-
-// What a drained queue has thrown goes on as a JavaScript error.
-template <class Run>
-void guarded(const Napi::Env& env, const Run& run) {
-  try {
-    run();
-  } catch (const Napi::Error&) {
-    throw;
-  } catch (const std::exception& error) {
-    throw Napi::Error::New(env, error.what());
-  }
-}
 
 Napi::Value isas(const Napi::CallbackInfo& info) {
   const IsaList found = availableIsas();
@@ -44,20 +50,42 @@ Napi::Value isas(const Napi::CallbackInfo& info) {
   return names;
 }
 
+void leave(void*) {
+  engine.abandon();
+  engine.argumentReference.Reset();
+  engine.owner = nullptr;
+}
+
+void own(const Napi::Env& env) {
+  napi_env owner = nullptr;
+  if (!engine.owner.compare_exchange_strong(owner, env)) {
+    if (owner == static_cast<napi_env>(env)) return;
+    throw Napi::Error::New(env, "the native engine runs in another thread of this process, and only one can use it");
+  }
+  engine.unsettled = 0;
+  engine.settle = Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "graft native read", 0, 1);
+  engine.settle.Unref(env);
+  // The last hook added is the first to run: the executing thread ends before what it settles promises with.
+  napi_add_env_cleanup_hook(env, leave, nullptr);
+}
+
 // start(isa name, threads)
 void start(const Napi::CallbackInfo& info) {
   const std::string name = info[0].As<Napi::String>();
   const IsaList found = availableIsas();
   for (int i = 0; i < found.count; i++) {
     if (name != found.list[i]->name) continue;
-    runtime.reset();
-    runtime = std::make_unique<Runtime>(*found.list[i], static_cast<int>(integerAt(info, 1)));
+    own(info.Env());
+    engine.runtime.reset();
+    engine.runtime = std::make_unique<Runtime>(*found.list[i], static_cast<int>(integerAt(info, 1)));
     return;
   }
   throw Napi::Error::New(info.Env(), "this processor does not run " + name);
 }
 
-void stop(const Napi::CallbackInfo&) { runtime.reset(); }
+void stop(const Napi::CallbackInfo& info) {
+  if (owns(info.Env())) engine.runtime.reset();
+}
 
 // Names of all operations, in the order of their numbers.
 Napi::Value operationNames(const Napi::CallbackInfo& info) {
@@ -68,11 +96,12 @@ Napi::Value operationNames(const Napi::CallbackInfo& info) {
 
 // setArguments(Float64Array): where `run` reads from.
 void setArguments(const Napi::CallbackInfo& info) {
+  running(info.Env());
   auto array = info[0].As<Napi::Float64Array>();
-  argumentReference = Napi::Persistent(array);
-  argumentReference.SuppressDestruct();
-  arguments = array.Data();
-  argumentRoom = array.ElementLength();
+  engine.argumentReference = Napi::Persistent(array);
+  engine.argumentReference.SuppressDestruct();
+  engine.arguments = array.Data();
+  engine.argumentRoom = array.ElementLength();
 }
 
 // run(operation number, count of arguments)
@@ -80,8 +109,8 @@ void run(const Napi::CallbackInfo& info) {
   Runtime& rt = running(info.Env());
   const auto& list = operations();
   const size_t number = info[0].As<Napi::Number>().Uint32Value(), count = info[1].As<Napi::Number>().Uint32Value();
-  if (number >= list.size() || count > argumentRoom) throw Napi::Error::New(info.Env(), "no such operation");
-  rt.enqueue(list[number].run, list[number].name, arguments, count);
+  if (number >= list.size() || count > engine.argumentRoom) throw Napi::Error::New(info.Env(), "no such operation");
+  rt.enqueue(list[number].run, list[number].name, engine.arguments, count);
 }
 
 struct Bytes {
@@ -100,11 +129,9 @@ void write(const Napi::CallbackInfo& info) {
   Runtime& rt = running(info.Env());
   const int64_t id = integerAt(info, 0);
   const Bytes from = bytesOf(info[1]);
-  guarded(info.Env(), [&] {
-    void* block = rt.arena.take(from.size);
-    std::memcpy(block, from.data, from.size);
-    rt.enqueue([&rt, id, block, size = from.size] { rt.adopt(id, block, size); }, "write");
-  });
+  void* block = rt.arena.take(from.size);
+  std::memcpy(block, from.data, from.size);
+  rt.enqueue([&rt, id, block, size = from.size] { rt.adopt(id, block, size); }, "write", from.size);
 }
 
 void copyOut(Runtime& rt, int64_t id, const Bytes& to) {
@@ -116,18 +143,22 @@ void copyOut(Runtime& rt, int64_t id, const Bytes& to) {
 void read(const Napi::CallbackInfo& info) {
   Runtime& rt = running(info.Env());
   const Bytes to = bytesOf(info[1]);
-  guarded(info.Env(), [&] {
-    rt.drain();
-    copyOut(rt, integerAt(info, 0), to);
-  });
+  rt.drain();
+  copyOut(rt, integerAt(info, 0), to);
 }
 
 // One promise that is kept when the queue has come so far.
 struct Pending {
   Napi::Promise::Deferred deferred;
-  Napi::ThreadSafeFunction settle;
   Napi::ObjectReference array;
   std::string failure;
+
+  void keep(const Napi::Env& env) {
+    if (failure.empty()) deferred.Resolve(array.IsEmpty() ? env.Undefined() : Napi::Value(array.Value()));
+    else deferred.Reject(Napi::Error::New(env, failure).Value());
+    if (--engine.unsettled == 0) engine.settle.Unref(env);
+    delete this;
+  }
 };
 
 // readAsync(id, typed array) -> promise; id -1: of nothing but that all before is done.
@@ -136,9 +167,9 @@ Napi::Value readAsync(const Napi::CallbackInfo& info) {
   Runtime& rt = running(env);
   const int64_t id = integerAt(info, 0);
   const Bytes to = id < 0 ? Bytes{nullptr, 0} : bytesOf(info[1]);
-  auto* pending = new Pending{Napi::Promise::Deferred::New(env), {}, {}, {}};
+  auto* pending = new Pending{Napi::Promise::Deferred::New(env), {}, {}};
   if (id >= 0) pending->array = Napi::Persistent(info[1].As<Napi::Object>());
-  pending->settle = Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "graft native read", 0, 1);
+  if (engine.unsettled++ == 0) engine.settle.Ref(env);
   Napi::Promise promise = pending->deferred.Promise();
   rt.after([&rt, id, to, pending](std::exception_ptr error) {
     try {
@@ -147,43 +178,37 @@ Napi::Value readAsync(const Napi::CallbackInfo& info) {
     } catch (const std::exception& thrown) {
       pending->failure = thrown.what();
     }
-    Napi::ThreadSafeFunction settle = pending->settle;
-    settle.BlockingCall(pending, [](Napi::Env env, Napi::Function, Pending* done) {
-      if (done->failure.empty()) done->deferred.Resolve(done->array.IsEmpty() ? env.Undefined() : Napi::Value(done->array.Value()));
-      else done->deferred.Reject(Napi::Error::New(env, done->failure).Value());
-      delete done;
-    });
-    settle.Release();
+    engine.settle.BlockingCall(pending, [](Napi::Env owner, Napi::Function, Pending* done) { done->keep(owner); });
   });
   return promise;
 }
 
 void release(const Napi::CallbackInfo& info) {
-  if (runtime == nullptr) return;
-  Runtime& rt = *runtime;
+  if (!owns(info.Env())) return;
+  Runtime& rt = *engine.runtime;
   const int64_t id = integerAt(info, 0);
   rt.enqueue([&rt, id] { rt.release(id); }, "release");
 }
 
-void enqueueWeight(Runtime& rt, int64_t id, std::shared_ptr<std::unique_ptr<Storage>> storage, Stored stored, Format format, int64_t rows, int64_t columns, bool packable) {
+void enqueueWeight(Runtime& rt, int64_t id, std::unique_ptr<Storage> from, Stored stored, Format format, int64_t rows, int64_t columns, bool packable, size_t held) {
+  // A task must be copyable; this one runs once.
+  auto storage = std::make_shared<std::unique_ptr<Storage>>(std::move(from));
   rt.enqueue(
       [=, &rt] {
         auto weight = makeWeight(rt.isa, rt.pool, std::move(*storage), stored, format, rows, columns);
         weight->packable = weight->packable && packable;
         rt.adoptWeight(id, weight.release());
       },
-      "freeze");
+      "freeze", held);
 }
 
 // freeze(id, bytes, stored as, format, rows, columns, packable)
 void freeze(const Napi::CallbackInfo& info) {
   Runtime& rt = running(info.Env());
   const Bytes from = bytesOf(info[1]);
-  guarded(info.Env(), [&] {
-    auto owned = std::make_unique<OwnedStorage>(from.size);
-    std::memcpy(owned->writable(), from.data, from.size);
-    enqueueWeight(rt, integerAt(info, 0), std::make_shared<std::unique_ptr<Storage>>(std::move(owned)), static_cast<Stored>(integerAt(info, 2)), static_cast<Format>(integerAt(info, 3)), integerAt(info, 4), integerAt(info, 5), info[6].As<Napi::Boolean>());
-  });
+  auto owned = std::make_unique<OwnedStorage>(from.size);
+  std::memcpy(owned->writable(), from.data, from.size);
+  enqueueWeight(rt, integerAt(info, 0), std::move(owned), static_cast<Stored>(integerAt(info, 2)), static_cast<Format>(integerAt(info, 3)), integerAt(info, 4), integerAt(info, 5), info[6].As<Napi::Boolean>(), from.size);
 }
 
 // freezeFile(id, path, offset, bytes, stored as, format, rows, columns, mapped): read into memory, or mapped and read as it is used.
@@ -192,30 +217,27 @@ void freezeFile(const Napi::CallbackInfo& info) {
   const std::string path = info[1].As<Napi::String>();
   const int64_t offset = integerAt(info, 2), bytes = integerAt(info, 3);
   const bool mapped = info[8].As<Napi::Boolean>();
-  guarded(info.Env(), [&] {
-    auto storage = mapped ? mapFile(path, offset, bytes) : readFile(path, offset, bytes);
-    enqueueWeight(rt, integerAt(info, 0), std::make_shared<std::unique_ptr<Storage>>(std::move(storage)), static_cast<Stored>(integerAt(info, 4)), static_cast<Format>(integerAt(info, 5)), integerAt(info, 6), integerAt(info, 7), !mapped);
-  });
+  auto storage = mapped ? mapFile(path, offset, bytes) : readFile(path, offset, bytes);
+  enqueueWeight(rt, integerAt(info, 0), std::move(storage), static_cast<Stored>(integerAt(info, 4)), static_cast<Format>(integerAt(info, 5)), integerAt(info, 6), integerAt(info, 7), !mapped, mapped ? 0 : static_cast<size_t>(bytes));
 }
 
 void releaseWeight(const Napi::CallbackInfo& info) {
-  if (runtime == nullptr) return;
-  Runtime& rt = *runtime;
+  if (!owns(info.Env())) return;
+  Runtime& rt = *engine.runtime;
   const int64_t id = integerAt(info, 0);
   rt.enqueue([&rt, id] { rt.releaseWeight(id); }, "release weight");
 }
 
 // Waits until everything is done.
-void drain(const Napi::CallbackInfo& info) {
-  guarded(info.Env(), [&] { running(info.Env()).drain(); });
-}
+void drain(const Napi::CallbackInfo& info) { running(info.Env()).drain(); }
 
 Napi::Value memory(const Napi::CallbackInfo& info) {
   Napi::Object counters = Napi::Object::New(info.Env());
-  if (runtime == nullptr) return counters;
-  counters.Set("live", static_cast<double>(runtime->arena.live()));
-  counters.Set("cached", static_cast<double>(runtime->arena.cached()));
-  counters.Set("peak", static_cast<double>(runtime->arena.peak()));
+  if (!owns(info.Env())) return counters;
+  const Arena::Counters counted = engine.runtime->arena.counters();
+  counters.Set("live", static_cast<double>(counted.live));
+  counters.Set("cached", static_cast<double>(counted.cached));
+  counters.Set("peak", static_cast<double>(counted.peak));
   return counters;
 }
 

@@ -7,6 +7,7 @@
 #include "attention.h"
 #include "elements.h"
 #include "gemm.h"
+#include "loss.h"
 #include "rows.h"
 
 namespace graft {
@@ -17,6 +18,7 @@ struct Isa {
   RowKernels rows;
   AttentionKernels attention;
   ElementKernels elements;
+  LossKernels loss;
 };
 
 const Isa& isaBase();

@@ -6,11 +6,12 @@
 #include "rows.inl.h"
 #include "attention.inl.h"
 #include "elements.inl.h"
+#include "loss.inl.h"
 
 namespace graft {
 
 const Isa& GRAFT_ISA_FUNCTION() {
-  static const Isa isa = {GRAFT_ISA_NAME, gemmKernels, rowsKernels, attentionKernels, elementsKernels};
+  static const Isa isa = {GRAFT_ISA_NAME, gemmKernels, rowsKernels, attentionKernels, elementsKernels, lossKernels};
   return isa;
 }
 

@@ -1,5 +1,6 @@
 #include "arena.h"
 
+#include <cstdint>
 #include <cstdlib>
 #include <new>
 
@@ -13,11 +14,29 @@ namespace {
 
 constexpr size_t kAlignment = 64;
 constexpr size_t kHugePage = size_t{2} << 20;
+// A multiple of the page, as are the steps of sizes from here on.
+constexpr size_t kMapped = size_t{1} << 20;
+// What no machine has, and a negative size turns into.
+constexpr size_t kAbsurd = size_t{1} << 47;
+
+#if defined(__SANITIZE_ADDRESS__)
+// Every block is exact and new, so that a step beyond its end or a use after its time is seen.
+constexpr bool kExact = true;
+#else
+constexpr bool kExact = false;
+#endif
+
 // Unused blocks are kept up to this, or to a quarter of what is in use where that is more.
-constexpr size_t kCachedAtLeast = size_t{48} << 20;
+size_t cachedAtMost(size_t live) {
+  constexpr size_t kAtLeast = size_t{48} << 20;
+  if (kExact) return 0;
+  return live / 4 > kAtLeast ? live / 4 : kAtLeast;
+}
 
 // Sizes come in steps of an eighth of their power of two, so that nearly equal ones share blocks.
 size_t rounded(size_t bytes) {
+  if (bytes > kAbsurd) throw std::bad_alloc();
+  if (kExact) return bytes > 0 ? bytes : 1;
   if (bytes <= 256) return 256;
   size_t power = 256;
   while (power * 2 < bytes) power *= 2;
@@ -25,22 +44,46 @@ size_t rounded(size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
+#if defined(__linux__)
+// Straight from the system, so that it has back what is freed: malloc would keep blocks of up to 32 MiB among those in use.
+void* mapped(size_t bytes) {
+  const size_t spare = bytes >= 2 * kHugePage ? kHugePage : 0;
+  void* base = mmap(nullptr, bytes + spare, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (base == MAP_FAILED) throw std::bad_alloc();
+  if (spare == 0) return base;
+  // Begins at a huge page; what is before and behind is given back.
+  auto* from = static_cast<char*>(base);
+  const size_t before = (kHugePage - reinterpret_cast<uintptr_t>(from) % kHugePage) % kHugePage;
+  if (before > 0) munmap(from, before);
+  if (spare - before > 0) munmap(from + before + bytes, spare - before);
+#if defined(MADV_HUGEPAGE)
+  madvise(from + before, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
+  return from + before;
+}
+#endif
+
 void* allocate(size_t bytes) {
+#if defined(__linux__)
+  if (bytes >= kMapped && !kExact) return mapped(bytes);
+#endif
 #if defined(_WIN32)
   void* block = _aligned_malloc(bytes, kAlignment);
 #else
-  const size_t alignment = bytes >= 2 * kHugePage ? kHugePage : kAlignment;
   void* block = nullptr;
-  if (posix_memalign(&block, alignment, bytes) != 0) block = nullptr;
+  if (posix_memalign(&block, kAlignment, bytes) != 0) block = nullptr;
 #endif
   if (block == nullptr) throw std::bad_alloc();
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  if (bytes >= 2 * kHugePage) madvise(block, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
-#endif
   return block;
 }
 
-void release(void* block) {
+void release(void* block, [[maybe_unused]] size_t bytes) {
+#if defined(__linux__)
+  if (bytes >= kMapped && !kExact) {
+    munmap(block, bytes);
+    return;
+  }
+#endif
 #if defined(_WIN32)
   _aligned_free(block);
 #else
@@ -60,7 +103,7 @@ void* Arena::take(size_t bytes) {
   if (found != bySize_.end() && !found->second.empty()) {
     block = found->second.back();
     found->second.pop_back();
-    cached_ -= size;
+    counters_.cached -= size;
   } else {
     try {
       block = allocate(size);
@@ -69,19 +112,18 @@ void* Arena::take(size_t bytes) {
       block = allocate(size);
     }
   }
-  live_ += size;
-  if (live_ > peak_) peak_ = live_;
+  counters_.live += size;
+  if (counters_.live > counters_.peak) counters_.peak = counters_.live;
   return block;
 }
 
 void Arena::give(void* block, size_t bytes) {
   const size_t size = rounded(bytes);
   std::lock_guard<std::mutex> lock(mutex_);
-  live_ -= size;
+  counters_.live -= size;
   bySize_[size].push_back(block);
-  cached_ += size;
-  const size_t share = live_ / 4;
-  shrink(share > kCachedAtLeast ? share : kCachedAtLeast);
+  counters_.cached += size;
+  shrink(cachedAtMost(counters_.live));
 }
 
 void Arena::trim() {
@@ -91,11 +133,11 @@ void Arena::trim() {
 
 // The largest go first: they are the ones whose size rarely comes again.
 void Arena::shrink(size_t limit) {
-  for (auto it = bySize_.rbegin(); it != bySize_.rend() && cached_ > limit; ++it) {
-    while (!it->second.empty() && cached_ > limit) {
-      release(it->second.back());
+  for (auto it = bySize_.rbegin(); it != bySize_.rend() && counters_.cached > limit; ++it) {
+    while (!it->second.empty() && counters_.cached > limit) {
+      release(it->second.back(), it->first);
       it->second.pop_back();
-      cached_ -= it->first;
+      counters_.cached -= it->first;
     }
   }
 }

@@ -23,18 +23,21 @@ class Arena {
   // Frees every block that nothing uses.
   void trim();
 
-  size_t live() const { return live_; }
-  size_t cached() const { return cached_; }
-  size_t peak() const { return peak_; }
+  // Bytes in use, kept for reuse, and in use at most so far.
+  struct Counters {
+    size_t live = 0, cached = 0, peak = 0;
+  };
+  Counters counters() const {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return counters_;
+  }
 
  private:
   void shrink(size_t limit);
 
   mutable std::mutex mutex_;
   std::map<size_t, std::vector<void*>> bySize_;
-  size_t live_ = 0;
-  size_t cached_ = 0;
-  size_t peak_ = 0;
+  Counters counters_;
 };
 
 }  // namespace graft

@@ -5,8 +5,10 @@
 namespace graft {
 
 namespace {
-// JavaScript waits when it is so far ahead.
+// JavaScript waits when it is so many commands ahead,
 constexpr size_t kMostWaiting = 1 << 16;
+// or so many bytes on their way into tensors and weights.
+constexpr size_t kMostWaitingBytes = size_t{256} << 20;
 }  // namespace
 
 std::vector<int64_t> Args::integers() {
@@ -45,27 +47,29 @@ Runtime::~Runtime() {
   for (Weight* weight : weights_) delete weight;
 }
 
+void Runtime::abandon() {
+  abandoned_.store(true);
+  pool.abandon();
+}
+
 void Runtime::enqueue(Operation operation, const char* name, const double* args, size_t count) {
   std::unique_lock<std::mutex> lock(mutex_);
-  room_.wait(lock, [&] { return queue_.size() < kMostWaiting; });
-  const bool wasEmpty = queue_.empty();
-  queue_.emplace_back();
-  Command& command = queue_.back();
-  command.operation = operation;
-  command.name = name;
-  command.args.assign(args, args + count);
+  room_.wait(lock, [&] { return waiting_.commands.size() < kMostWaiting; });
+  const bool wasEmpty = waiting_.commands.empty();
+  waiting_.commands.push_back({operation, name, waiting_.numbers.size(), count, {}, 0});
+  waiting_.numbers.insert(waiting_.numbers.end(), args, args + count);
   lock.unlock();
   if (wasEmpty) wake_.notify_one();
 }
 
-void Runtime::enqueue(std::function<void()> task, const char* name) {
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    queue_.emplace_back();
-    queue_.back().name = name;
-    queue_.back().task = std::move(task);
-  }
-  wake_.notify_one();
+void Runtime::enqueue(std::function<void()> task, const char* name, size_t bytes) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  room_.wait(lock, [&] { return waiting_.commands.size() < kMostWaiting && (waitingBytes_ == 0 || waitingBytes_ + bytes <= kMostWaitingBytes); });
+  const bool wasEmpty = waiting_.commands.empty();
+  waiting_.commands.push_back({nullptr, name, 0, 0, std::move(task), bytes});
+  waitingBytes_ += bytes;
+  lock.unlock();
+  if (wasEmpty) wake_.notify_one();
 }
 
 void Runtime::after(std::function<void(std::exception_ptr)> done) {
@@ -93,34 +97,52 @@ void Runtime::drain() {
 }
 
 void Runtime::loop() {
-  std::deque<Command> batch;
+  Batch batch;
   for (;;) {
     {
       std::unique_lock<std::mutex> lock(mutex_);
-      wake_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
-      if (queue_.empty()) return;
-      batch.swap(queue_);
+      wake_.wait(lock, [&] { return stopping_ || !waiting_.commands.empty(); });
+      if (waiting_.commands.empty() || abandoned_.load()) return;
+      std::swap(batch, waiting_);
     }
     room_.notify_one();
-    for (auto& command : batch) execute(command);
+    for (auto& command : batch.commands) {
+      if (abandoned_.load(std::memory_order_relaxed)) return;
+      execute(command, batch.numbers.data());
+      if (command.bytes == 0) continue;
+      command.task = nullptr;
+      {
+        std::lock_guard<std::mutex> lock(mutex_);
+        waitingBytes_ -= command.bytes;
+      }
+      room_.notify_one();
+    }
     batch.clear();
   }
 }
 
 // An operation that throws leaves its outputs unmade; what reads them throws in turn, and the first error is what is told.
-void Runtime::execute(Command& command) {
+void Runtime::execute(const Command& command, const double* numbers) {
+  made_.clear();
   try {
     if (command.task) {
       command.task();
       return;
     }
-    Args args(*this, command.args.data(), command.args.size());
+    Args args(*this, numbers + command.from, command.count);
     command.operation(*this, args);
   } catch (const std::bad_alloc&) {
-    if (error_ == nullptr) error_ = std::make_exception_ptr(std::runtime_error(std::string("out of memory in ") + command.name));
+    fail(std::string("out of memory in ") + command.name);
   } catch (const std::exception& error) {
-    if (error_ == nullptr) error_ = std::make_exception_ptr(std::runtime_error(std::string(command.name) + ": " + error.what()));
+    fail(std::string(command.name) + ": " + error.what());
+  } catch (...) {
+    fail(std::string(command.name) + " failed");
   }
+}
+
+void Runtime::fail(const std::string& message) {
+  for (const int64_t id : made_) release(id);
+  if (error_ == nullptr) error_ = std::make_exception_ptr(std::runtime_error(message));
 }
 
 Buffer& Runtime::slot(int64_t id) {
@@ -133,6 +155,7 @@ Buffer& Runtime::slot(int64_t id) {
 void* Runtime::make(int64_t id, size_t bytes) {
   void* block = arena.take(bytes);
   adopt(id, block, bytes);
+  made_.push_back(id);
   return block;
 }
 
@@ -144,7 +167,7 @@ void Runtime::adopt(int64_t id, void* block, size_t bytes) {
 }
 
 void Runtime::release(int64_t id) {
-  if (static_cast<size_t>(id) >= slots_.size()) return;
+  if (id < 0 || static_cast<size_t>(id) >= slots_.size()) return;
   Buffer& buffer = slots_[static_cast<size_t>(id)];
   if (buffer.data != nullptr) arena.give(buffer.data, buffer.bytes);
   buffer = Buffer{};
@@ -161,6 +184,8 @@ void Runtime::adoptWeight(int64_t id, Weight* weight) {
 }
 
 void Runtime::releaseWeight(int64_t id) {
+  // One that could not be made has no place.
+  if (id < 0 || static_cast<size_t>(id) >= weights_.size()) return;
   delete weights_[static_cast<size_t>(id)];
   weights_[static_cast<size_t>(id)] = nullptr;
 }

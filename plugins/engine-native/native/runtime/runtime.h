@@ -5,7 +5,6 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -94,6 +93,7 @@ struct NamedOperation {
 class Runtime {
  public:
   Runtime(const Isa& isa, int threads);
+  // Waits until everything enqueued is done, unless it was abandoned.
   ~Runtime();
 
   const Isa& isa;
@@ -102,11 +102,14 @@ class Runtime {
 
   // --- JavaScript's thread ---
   void enqueue(Operation operation, const char* name, const double* args, size_t count);
-  void enqueue(std::function<void()> task, const char* name = "task");
+  // `bytes`: memory that the task holds until it has run. JavaScript waits while too much of it is on its way.
+  void enqueue(std::function<void()> task, const char* name = "task", size_t bytes = 0);
   // Waits until everything enqueued so far is done; throws what an operation has thrown since the last wait.
   void drain();
   // Runs `done` on the executing thread after everything enqueued so far, with the error if there was one.
   void after(std::function<void(std::exception_ptr)> done);
+  // Lets go of what is enqueued, undone: the process is on its way out.
+  void abandon();
 
   // --- the executing thread ---
   Buffer& slot(int64_t id);
@@ -131,23 +134,39 @@ class Runtime {
 
  private:
   struct Command {
-    Operation operation = nullptr;
-    const char* name = nullptr;
-    std::vector<double> args;
+    Operation operation;
+    const char* name;
+    // Of an operation, among the numbers of its batch.
+    size_t from, count;
     std::function<void()> task;
+    size_t bytes;
+  };
+  // What is enqueued while the batch before is executed; both keep their memory, so that a call allocates nothing.
+  struct Batch {
+    std::vector<Command> commands;
+    std::vector<double> numbers;
+    void clear() {
+      commands.clear();
+      numbers.clear();
+    }
   };
   void loop();
-  void execute(Command& command);
+  void execute(const Command& command, const double* numbers);
+  void fail(const std::string& message);
 
   std::vector<Buffer> slots_;
   std::vector<Weight*> weights_;
   uint64_t nextSerial_ = 1;
+  // Tensors that the operation under way has made.
+  std::vector<int64_t> made_;
 
   std::mutex mutex_;
   std::condition_variable wake_;
   std::condition_variable room_;
-  std::deque<Command> queue_;
+  Batch waiting_;
+  size_t waitingBytes_ = 0;
   bool stopping_ = false;
+  std::atomic<bool> abandoned_{false};
   std::exception_ptr error_;
   std::thread thread_;
 };

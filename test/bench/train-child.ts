@@ -1,0 +1,139 @@
+/** One training of the benchmark, in a process of its own: the last line it prints is its figures as JSON. */
+import { readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { parseArgs } from 'node:util';
+import { tf, type Checkpoints, type Dataset, type Engine, type Logger, type Packed, type WeightDtype, type WeightSource } from '../../core/index.ts';
+import { createScope } from '../../core/kernel/scope.ts';
+import { peakMemory } from '../../core/run/peak-memory.ts';
+import type { NativeBackend } from '../../plugins/engine-native/backend.ts';
+import { startNative } from '../../plugins/engine-native/engine.ts';
+import { peakGflops } from '../../plugins/engine-native/peak.ts';
+import { startPortable } from '../../plugins/engine-portable/engine.ts';
+import { injectLora } from '../../plugins/inject-lora/lora.ts';
+import { parameterShapes } from '../../plugins/load-llama/architecture.ts';
+import { parseConfig } from '../../plugins/load-llama/config.ts';
+import { LlamaModel } from '../../plugins/load-llama/model.ts';
+import { LlamaParameter } from '../../plugins/load-llama/parameter.ts';
+import { options as sftOptions } from '../../plugins/train-sft/testing.ts';
+import { train } from '../../plugins/train-sft/trainer.ts';
+import { configOf, flopsPerToken, SHAPES } from './shapes.ts';
+
+const { values } = parseArgs({
+  options: {
+    engine: { type: 'string', default: 'native' },
+    shape: { type: 'string', default: '135m' },
+    dtype: { type: 'string', default: 'f32' },
+    batch: { type: 'string', default: '2' },
+    seq: { type: 'string', default: '256' },
+    steps: { type: 'string', default: '5' },
+    lengths: { type: 'string' },
+    examples: { type: 'string', default: '128' },
+    'micro-batch-tokens': { type: 'string', default: '2048' },
+    recompute: { type: 'string' },
+  },
+});
+const shape = SHAPES[values.shape]!;
+const lengths = values.lengths === undefined ? undefined : (JSON.parse(readFileSync(values.lengths, 'utf8')) as number[]).slice(0, Number(values.examples));
+const batch = Number(values.batch);
+
+/** A cheap stand-in for the weights of a checkpoint, close to normal with the deviation that models begin with. */
+function randomBytes(size: number, seed: number, stored: 'F32' | 'BF16', room: Uint8Array): Uint8Array {
+  let state = (seed * 2654435761 + 1) | 0;
+  const draw = (): number => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return ((state & 0xffff) - 32768) * (0.02 / 18918);
+  };
+  if (stored === 'F32') {
+    const numbers = new Float32Array(room.buffer, 0, size);
+    for (let i = 0; i < size; i++) numbers[i] = draw();
+    return room.subarray(0, 4 * size);
+  }
+  const one = new Float32Array(1);
+  const bits = new Uint32Array(one.buffer);
+  const halves = new Uint16Array(room.buffer, 0, size);
+  for (let i = 0; i < size; i++) {
+    one[0] = draw();
+    halves[i] = bits[0]! >>> 16;
+  }
+  return room.subarray(0, 2 * size);
+}
+
+function makeModel(engine: Engine): LlamaModel {
+  const config = parseConfig('config.json', configOf(shape));
+  const shapes = parameterShapes(config);
+  const stored = values.dtype === 'f32' ? 'F32' : 'BF16';
+  const sizes = shapes.map((each) => each.shape.reduce((a, b) => a * b, 1));
+  const room = new Uint8Array(Math.max(...sizes) * (stored === 'F32' ? 4 : 2));
+  const parameters = new Map(
+    shapes.map(({ name, shape: dims }, i) => {
+      const bytes = (): Uint8Array => {
+        if (dims.length === 2) return randomBytes(sizes[i]!, i + 1, stored, room);
+        return new Uint8Array(new Float32Array(sizes[i]!).fill(1).buffer);
+      };
+      const source: WeightSource = { name, shape: dims, dtype: dims.length === 2 ? stored : 'F32', bytes };
+      return [name, new LlamaParameter(engine, source, values.dtype as WeightDtype)] as const;
+    }),
+  );
+  return new LlamaModel(config, engine, parameters, { name: values.shape, dir: tmpdir(), files: [] });
+}
+
+/** Sequences of one example, every token trained on, as the peer's script has them. */
+function sequences(): Packed[] {
+  const all = lengths ?? new Array<number>(batch * (Number(values.steps) + 1)).fill(Number(values.seq));
+  return all.map((length, n) => {
+    const inputIds = Int32Array.from({ length }, (_, i) => 3 + ((i * 7919 + n * 104729) % (shape.vocabulary - 3)));
+    return { inputIds, labels: inputIds, offsets: Int32Array.of(0, length) };
+  });
+}
+
+const quiet: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, child: () => quiet };
+const nothingKept: Checkpoints = { save: async (step) => ({ dir: String(step), best: false }), latest: async () => undefined, best: async () => undefined };
+
+const engine = values.engine === 'native' ? await startNative() : await startPortable();
+const measurePeak = (): number => (engine.info.name === 'native' ? peakGflops(tf.backend() as unknown as NativeBackend, engine.info.detail.split(',')[0]!, engine.info.threads, values.dtype !== 'f32') : Number.NaN);
+const ready = performance.now();
+const peaks = [measurePeak()];
+const peakSeconds = (performance.now() - ready) / 1000;
+const model = makeModel(engine);
+const stageCall = { engine, seed: 1, log: quiet, signal: new AbortController().signal, scope: createScope('bench', quiet), baseDir: tmpdir(), cacheDir: tmpdir(), emit: () => {} };
+const lora = { r: 8, lora_alpha: 16, lora_dropout: 0, target_modules: 'all-linear', rank_pattern: {}, alpha_pattern: {}, use_rslora: false, bias: 'none' as const, ensure_weight_tying: false, init_lora_weights: true as const };
+const graft = await injectLora({ ...stageCall, config: lora, target: model.target('bench') });
+const dataset: Dataset = { train: sequences(), eval: [], info: [], stats: { examples: 0, tokens: 0, trainedTokens: 0, truncatedExamples: 0, badRows: 0 } };
+const config = sftOptions({ batch_size: batch, epochs: lengths === undefined ? 1 : 2, learning_rate: 1e-4, lr_scheduler_type: 'constant', save_strategy: 'no', micro_batch_tokens: Number(values['micro-batch-tokens']), ...(values.recompute === undefined ? {} : { recompute: values.recompute as never }) });
+const seconds: number[] = [];
+const tokens: number[] = [];
+let firstStep = 0;
+let loss = 0;
+for await (const event of train({ ...stageCall, config, model, dataset, grafts: [graft], stack: 'bench', checkpoints: nothingKept, resume: undefined })) {
+  if (event.type !== 'step') continue;
+  seconds.push(event.seconds);
+  tokens.push(event.tokens);
+  loss = event.loss;
+  if (seconds.length === 1) firstStep = performance.now() / 1000 - peakSeconds;
+}
+peaks.push(measurePeak());
+
+// One pass over the lengths, after one that warms up; or the steps after the first.
+const counted = lengths === undefined ? 1 : seconds.length / 2;
+const [timed, timedTokens] = [seconds.slice(counted), tokens.slice(counted)];
+const median = timed.toSorted((a, b) => a - b)[timed.length >> 1]!;
+const total = lengths === undefined ? median * timed.length : timed.reduce((a, b) => a + b, 0);
+const allTokens = timedTokens.reduce((a, b) => a + b, 0);
+const flops = lengths === undefined ? allTokens * flopsPerToken(shape, Number(values.seq)) : lengths.reduce((sum, length) => sum + length * flopsPerToken(shape, length), 0);
+process.stdout.write(
+  `${JSON.stringify({
+    engine: engine.info.name,
+    detail: engine.info.detail,
+    tokens_per_s: allTokens / total,
+    examples_per_s: (lengths?.length ?? batch * timed.length) / total,
+    median_step_s: median,
+    gflops: flops / total / 1e9,
+    peak_gflops: Math.max(...peaks),
+    peak_rss_mb: peakMemory() / 2 ** 20,
+    first_step_s: firstStep,
+    loss,
+  })}\n`,
+);
+process.exit(0);
