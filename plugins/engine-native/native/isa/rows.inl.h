@@ -3,15 +3,7 @@
 
 namespace {
 
-// Calls whole(i) for every full vector of [0, n), then rest(i, count) for what is left.
-template <class Whole, class Rest>
-inline void eachVector(int64_t n, const Whole& whole, const Rest& rest) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) whole(i);
-  if (i < n) rest(i, static_cast<int>(n - i));
-}
-
-// The same where the two differ in how vectors are read and written alone: body(i, read, write).
+// How a whole vector and the lanes that are left at a row's end are read and written.
 struct WholeVectors {
   Vec read(const float* p) const { return load(p); }
   void write(float* p, Vec v) const { store(p, v); }
@@ -21,9 +13,13 @@ struct SomeLanes {
   Vec read(const float* p) const { return loadSome(p, count); }
   void write(float* p, Vec v) const { storeSome(p, v, count); }
 };
+
+// Calls body(i, lanes) for every vector of [0, n).
 template <class Body>
 inline void overVectors(int64_t n, const Body& body) {
-  eachVector(n, [&](int64_t i) { body(i, WholeVectors{}); }, [&](int64_t i, int count) { body(i, SomeLanes{count}); });
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) body(i, WholeVectors{});
+  if (i < n) body(i, SomeLanes{static_cast<int>(n - i)});
 }
 
 // The sum of term(i, lanes) over [0, n), in four sums that do not wait for each other.
@@ -83,19 +79,17 @@ void rope(const float* x, const float* cos, const float* sin, float* y, int64_t 
   }
 }
 
-inline Vec sigmoidOf(Vec x) { return all(1.0f) / (all(1.0f) + expOf(-x)); }
-
 void swiglu(const float* gate, const float* up, float* y, int64_t n) {
   overVectors(n, [&](int64_t i, auto lanes) {
     const Vec g = lanes.read(gate + i);
-    lanes.write(y + i, g * sigmoidOf(g) * lanes.read(up + i));
+    lanes.write(y + i, g * elements::sigmoidOf(g) * lanes.read(up + i));
   });
 }
 
 void swigluBackward(const float* dy, const float* gate, const float* up, float* dgate, float* dup, int64_t n) {
   overVectors(n, [&](int64_t i, auto lanes) {
     const Vec d = lanes.read(dy + i), g = lanes.read(gate + i);
-    const Vec s = sigmoidOf(g);
+    const Vec s = elements::sigmoidOf(g);
     const Vec silu = g * s;
     if (dup != nullptr) lanes.write(dup + i, d * silu);
     if (dgate != nullptr) lanes.write(dgate + i, d * lanes.read(up + i) * (s + silu * (all(1.0f) - s)));
