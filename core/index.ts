@@ -21,6 +21,7 @@ export { rng, rngKey, type Rng } from './tensor/rng.ts';
 export { attentionSegments, checkRotation, rotating } from './tensor/ops/attention.ts';
 export { crossEntropyWith, type SoftmaxLoss } from './tensor/ops/cross-entropy.ts';
 export { AdamW, clipScale, globalNorm, type AdamWOptions, type AdamWState } from './tensor/adamw.ts';
+export { portableOptimizer } from './tensor/portable-optimizer.ts';
 export { assembleDataset, buildDataset, type DatasetParts, type SplitOptions } from './data/dataset.ts';
 export { datasetOfFiles, type FileOptions, type FileTokeniser } from './data/dataset-of-files.ts';
 export { fileBytes, type ReadMeter } from './data/bytes.ts';

@@ -1,5 +1,5 @@
 /** The engine port: what computes. TensorFlow.js is the tensor language; an engine adds a backend and fused operations. */
-import type { Scalar, Tensor, Tensor1D, Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
+import type { Scalar, Tensor, Tensor1D, Tensor2D, Tensor3D, Variable } from '@tensorflow/tfjs-core';
 
 /** Element types in which a frozen weight may be kept. */
 export type WeightDtype = 'f32' | 'f16' | 'bf16' | 'int8' | 'nf4';
@@ -109,6 +109,45 @@ export interface EngineInfo {
   readonly threads: number;
 }
 
+/** Numbers of one AdamW step; core/tensor/adamw.ts has the formula. */
+export interface AdamWStep {
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly eps: number;
+  /** `lr / (1 - beta1^t)` */
+  readonly stepSize: number;
+  /** `sqrt(1 - beta2^t)` */
+  readonly correction: number;
+  /** Multiplies every gradient first. */
+  readonly scale: number;
+  /** What weight decay leaves of each variable: `1 - lr wd`, 1 where it does not decay. */
+  readonly kept: readonly number[];
+}
+
+/** Means of a variable's gradients and of their squares, float32, in the order of its elements. */
+export interface AdamWMoments {
+  readonly expAvg: Float32Array;
+  readonly expAvgSq: Float32Array;
+}
+
+/** AdamW over a list of variables; their moments begin at 0. */
+export interface AdamWUpdater {
+  /** Changes every variable. @param gradients one for each, in their order; not disposed */
+  update(gradients: readonly Tensor[], step: AdamWStep): void;
+  /** Of each variable; may be the moments themselves, which the next update changes. */
+  moments(): readonly AdamWMoments[];
+  /** Copies. */
+  setMoments(moments: readonly AdamWMoments[]): void;
+  dispose(): void;
+}
+
+/** What an optimizer does with whole gradients. `portableOptimizer` in core/tensor is the definition: the same bits, but for the order of the norm's sum. */
+export interface EngineOptimizer {
+  /** The 2-norm over all gradients together; the event loop goes on while they are computed. */
+  norm(gradients: readonly Tensor[]): Promise<number>;
+  adamw(variables: readonly Variable[]): AdamWUpdater;
+}
+
 /** A running engine: the tfjs backend that is set, and its fused operations. One per process. */
 export interface Engine {
   readonly info: EngineInfo;
@@ -117,6 +156,8 @@ export interface Engine {
   readonly mapsWeights?: boolean;
   /** Whether products use frozen weights in the memory that `freeze` took, and add no packed copies beside them. */
   readonly packsInPlace?: boolean;
+  /** Left out: `portableOptimizer` serves. */
+  readonly optimizer?: EngineOptimizer;
   /** Takes a weight over into the engine's own form. */
   freeze(source: WeightSource, dtype: WeightDtype, options?: FreezeOptions): FrozenWeight;
   /** Bytes of frozen weights and tensors held. */

@@ -1,9 +1,10 @@
 /** AdamW and gradient clipping, to PyTorch's formulas. */
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { Trainable } from '../contracts/index.ts';
+import type { AdamWMoments, AdamWUpdater, EngineOptimizer, Trainable } from '../contracts/index.ts';
 import { GraftError } from '../kernel/errors.ts';
 import type { NamedTensor, NamedTensors } from './named-tensors.ts';
+import { portableOptimizer, sumOfSquares } from './portable-optimizer.ts';
 
 export interface AdamWOptions {
   /** Default 0.9. */
@@ -20,14 +21,8 @@ export interface AdamWOptions {
 export interface AdamWState {
   /** Steps taken. */
   readonly step: number;
-  /** `<index>.<name>.exp_avg` and `.exp_avg_sq` of every trainable, in its shape: the moments themselves, which the next step changes. */
+  /** `<index>.<name>.exp_avg` and `.exp_avg_sq` of every trainable, in its shape; may be the moments themselves, which the next step changes. */
   readonly tensors: NamedTensors;
-}
-
-interface Slot {
-  readonly trainable: Trainable;
-  readonly expAvg: Float32Array;
-  readonly expAvgSq: Float32Array;
 }
 
 /**
@@ -35,22 +30,18 @@ interface Slot {
  *
  *     p = p (1 - lr wd);  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
  *     p = p - lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps)
- *
- * Moments live outside the backend, as float32: one pass over plain memory is faster than ten operations on each of many
- * small tensors, and the bits are the same on every backend.
  */
 export class AdamW {
-  readonly #slots: readonly Slot[];
+  readonly #trainables: readonly Trainable[];
   readonly #options: Required<AdamWOptions>;
+  readonly #updater: AdamWUpdater;
   #step = 0;
 
-  constructor(trainables: readonly Trainable[], options: AdamWOptions = {}) {
+  /** @param optimizer the engine's, where it has one */
+  constructor(trainables: readonly Trainable[], options: AdamWOptions = {}, optimizer: EngineOptimizer = portableOptimizer) {
     this.#options = { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.01, ...options };
-    this.#slots = trainables.map((trainable) => ({
-      trainable,
-      expAvg: new Float32Array(trainable.variable.size),
-      expAvgSq: new Float32Array(trainable.variable.size),
-    }));
+    this.#trainables = trainables;
+    this.#updater = optimizer.adamw(trainables.map(({ variable }) => variable));
   }
 
   /** Steps taken. */
@@ -65,34 +56,19 @@ export class AdamW {
    * @param scale multiplies every gradient first: what clipping and the mean over trained tokens come to
    */
   apply(gradients: readonly Tensor[], learningRate: number, scale = 1): void {
-    if (gradients.length !== this.#slots.length) throw new RangeError(`AdamW has ${this.#slots.length} trainables and was given ${gradients.length} gradients.`);
+    if (gradients.length !== this.#trainables.length) throw new RangeError(`AdamW has ${this.#trainables.length} trainables and was given ${gradients.length} gradients.`);
     this.#step++;
-    this.#slots.forEach((slot, i) => this.#update(slot, gradients[i]!.dataSync<'float32'>(), learningRate, scale));
-  }
-
-  #update({ trainable, expAvg, expAvgSq }: Slot, gradient: Float32Array, learningRate: number, scale: number): void {
     const { beta1, beta2, eps, weightDecay } = this.#options;
-    const { variable, decay } = trainable;
-    const kept = 1 - (decay === false ? 0 : learningRate * weightDecay);
-    const stepSize = learningRate / (1 - beta1 ** this.#step);
-    const correction = Math.sqrt(1 - beta2 ** this.#step);
-    const values = variable.dataSync<'float32'>().slice();
-    for (let i = 0; i < values.length; i++) {
-      const g = gradient[i]! * scale;
-      expAvg[i] = beta1 * expAvg[i]! + (1 - beta1) * g;
-      expAvgSq[i] = beta2 * expAvgSq[i]! + (1 - beta2) * g * g;
-      values[i] = values[i]! * kept - (stepSize * expAvg[i]!) / (Math.sqrt(expAvgSq[i]!) / correction + eps);
-    }
-    const next = tf.tensor(values, variable.shape, 'float32');
-    variable.assign(next);
-    next.dispose();
+    const kept = this.#trainables.map(({ decay }) => 1 - (decay === false ? 0 : learningRate * weightDecay));
+    this.#updater.update(gradients, { beta1, beta2, eps, stepSize: learningRate / (1 - beta1 ** this.#step), correction: Math.sqrt(1 - beta2 ** this.#step), scale, kept });
   }
 
   exportState(): AdamWState {
     const tensors = new Map<string, NamedTensor>();
-    for (const [i, { trainable, expAvg, expAvgSq }] of this.#slots.entries()) {
-      tensors.set(`${i}.${trainable.name}.exp_avg`, { shape: trainable.variable.shape, values: expAvg });
-      tensors.set(`${i}.${trainable.name}.exp_avg_sq`, { shape: trainable.variable.shape, values: expAvgSq });
+    const moments = this.#updater.moments();
+    for (const [i, { name, variable }] of this.#trainables.entries()) {
+      tensors.set(`${i}.${name}.exp_avg`, { shape: variable.shape, values: moments[i]!.expAvg });
+      tensors.set(`${i}.${name}.exp_avg_sq`, { shape: variable.shape, values: moments[i]!.expAvgSq });
     }
     return { step: this.#step, tensors };
   }
@@ -102,30 +78,29 @@ export class AdamW {
    * @throws GraftError `OPTIMIZER_STATE` where a moment is missing or of another shape
    */
   importState({ step, tensors }: AdamWState): void {
-    for (const [i, { trainable, expAvg, expAvgSq }] of this.#slots.entries()) {
-      for (const [kind, values] of [['exp_avg', expAvg], ['exp_avg_sq', expAvgSq]] as const) {
-        const saved = tensors.get(`${i}.${trainable.name}.${kind}`);
-        if (saved === undefined || !tf.util.arraysEqual([...saved.shape], trainable.variable.shape)) {
-          throw new GraftError('OPTIMIZER_STATE', `The optimizer state has ${saved === undefined ? 'no' : `a [${saved.shape.join(', ')}]`} ${trainable.name}.${kind}; [${trainable.variable.shape.join(', ')}] is needed.`, {
-            hint: 'It belongs to another config: resume with the config that the checkpoint was made with.',
-          });
-        }
-        values.set(saved.values);
+    const momentOf = (index: number, { name, variable }: Trainable, kind: string): Float32Array => {
+      const saved = tensors.get(`${index}.${name}.${kind}`);
+      if (saved === undefined || !tf.util.arraysEqual([...saved.shape], variable.shape)) {
+        throw new GraftError('OPTIMIZER_STATE', `The optimizer state has ${saved === undefined ? 'no' : `a [${saved.shape.join(', ')}]`} ${name}.${kind}; [${variable.shape.join(', ')}] is needed.`, {
+          hint: 'It belongs to another config: resume with the config that the checkpoint was made with.',
+        });
       }
-    }
+      return saved.values;
+    };
+    this.#updater.setMoments(this.#trainables.map((trainable, i): AdamWMoments => ({ expAvg: momentOf(i, trainable, 'exp_avg'), expAvgSq: momentOf(i, trainable, 'exp_avg_sq') })));
     this.#step = step;
+  }
+
+  /** Frees what the engine holds for it. */
+  dispose(): void {
+    this.#updater.dispose();
   }
 }
 
-/** The 2-norm over all gradients together, before clipping. */
+/** The 2-norm over all gradients together, before clipping; waits for them, where `EngineOptimizer.norm` lets the event loop go on. */
 export function globalNorm(gradients: readonly Tensor[]): number {
   let sum = 0;
-  for (const gradient of gradients) {
-    const values = gradient.dataSync<'float32'>();
-    let partial = 0;
-    for (let i = 0; i < values.length; i++) partial += values[i]! * values[i]!;
-    sum += partial;
-  }
+  for (const gradient of gradients) sum += sumOfSquares(gradient.dataSync<'float32'>());
   return Math.sqrt(sum);
 }
 

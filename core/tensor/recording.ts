@@ -34,6 +34,8 @@ interface RecordingEngine {
  * with a constant, such as a frozen matrix, then holds nothing of its other operand.
  */
 const SAVED_FOR_INPUT: Readonly<Record<string, Readonly<Record<string, readonly number[]>>>> = {
+  // Gradients that read shapes alone, which a tensor keeps when its memory is freed.
+  ...Object.fromEntries(['Add', 'Sub', 'AddN', 'Sum', 'Mean', 'Cumsum', 'Reshape', 'ExpandDims', 'Concat', 'Pack', 'PadV2', 'Slice'].map((kernelName) => [kernelName, {}])),
   Multiply: { a: [1], b: [0] },
   RealDiv: { a: [1], b: [0, 1] },
   BatchMatMul: { a: [1], b: [0] },

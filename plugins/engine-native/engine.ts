@@ -7,6 +7,7 @@ import { bridgeMissingKernels } from './bridge.ts';
 import { NativeWeight } from './frozen.ts';
 import { registerNativeKernels } from './kernels/index.ts';
 import { nativeOps } from './ops/index.ts';
+import { nativeOptimizer } from './ops/optimizer.ts';
 
 /** A tfjs backend lives as long as its process. */
 interface Running {
@@ -46,6 +47,7 @@ export async function startNative(threads: number | 'auto' = 'auto'): Promise<En
   return {
     info: { name: 'native', detail: `${isa}, ${threadsText(count)}`, device: 'cpu', threads: count },
     ops: nativeOps(backend),
+    optimizer: nativeOptimizer(backend),
     mapsWeights: true,
     packsInPlace: true,
     freeze: (source, dtype, options = {}) => {

@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
-import { globalNorm, tf, trainedTokens, valueAndGrads, type CausalLM, type Packed, type Trainable } from 'graft';
+import { tf, trainedTokens, valueAndGrads, type CausalLM, type EngineOptimizer, type Packed, type Trainable } from 'graft';
 import { microBatches } from './batches.ts';
 
 export interface StepGradients {
@@ -19,6 +19,7 @@ export interface StepInput {
   readonly model: CausalLM;
   readonly stack: string;
   readonly trainables: readonly Trainable[];
+  readonly optimizer: EngineOptimizer;
   readonly sequences: readonly Packed[];
   readonly maxTokens: number;
   readonly recompute: 'none' | 'block';
@@ -33,9 +34,10 @@ export interface StepInput {
  *     L = sum of token losses / trained tokens, both over the whole step
  *
  * accumulated over forward passes of at most `maxTokens` tokens. Dividing by the whole step's count, not by each pass's,
- * makes the result that of one large pass however it is split.
+ * makes the result that of one large pass however it is split. Each pass is waited for before the next begins, so that what
+ * two of them hold never adds up; an engine that computes beside this thread leaves the event loop free meanwhile.
  */
-export async function stepGradients({ model, stack, trainables, sequences, maxTokens, recompute, seed, firstPass }: StepInput): Promise<StepGradients> {
+export async function stepGradients({ model, stack, trainables, optimizer, sequences, maxTokens, recompute, seed, firstPass }: StepInput): Promise<StepGradients> {
   const variables = trainables.map(({ variable }) => variable);
   const tokens = sequences.reduce((sum, sequence) => sum + sequence.inputIds.length, 0);
   const trained = sequences.reduce((sum, sequence) => sum + trainedTokens(sequence), 0);
@@ -45,13 +47,13 @@ export async function stepGradients({ model, stack, trainables, sequences, maxTo
   for (const batch of microBatches(sequences, maxTokens)) {
     const training = { seed, step: firstPass + passes++ };
     const { value, grads } = valueAndGrads(() => tf.sum(model.loss(batch, { stack, training, recompute })).div<tf.Scalar>(trained), variables);
-    loss += value.dataSync<'float32'>()[0]!;
-    value.dispose();
     gradients = accumulate(gradients, grads);
-    // Requests, signals and the progress bar get their turn between passes.
+    loss += (await value.data<'float32'>())[0]!;
+    value.dispose();
+    // Requests, signals and the progress bar get their turn between passes, whatever the engine.
     await setImmediate();
   }
-  return { loss, gradients, norm: globalNorm(gradients), tokens, trainedTokens: trained, passes };
+  return { loss, gradients, norm: await optimizer.norm(gradients), tokens, trainedTokens: trained, passes };
 }
 
 /** Adds, and disposes what was added. */

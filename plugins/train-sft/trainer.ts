@@ -1,4 +1,4 @@
-import { AdamW, clipScale, type TrainCall, type TrainEvent } from 'graft';
+import { AdamW, clipScale, portableOptimizer, type TrainCall, type TrainEvent } from 'graft';
 import { Batches } from './batches.ts';
 import { evaluate } from './evaluation.ts';
 import { assertFinite, assertSound, type Circumstances } from './finite.ts';
@@ -26,7 +26,9 @@ export async function* train(call: TrainCall<SftOptions>): AsyncGenerator<TrainE
   const evalSequences = evalSequencesOf(call);
   const schedule = { type: settings.lr_scheduler_type, warmupSteps: warmupStepsOf(settings, batches.totalSteps), totalSteps: batches.totalSteps };
   if (schedule.warmupSteps >= schedule.totalSteps) call.emit({ type: 'log', level: 'warn', message: `The warm-up is ${schedule.warmupSteps} steps and the run ${schedule.totalSteps}: the learning rate never reaches ${settings.learning_rate}.` });
-  const optimizer = new AdamW(trainables, { beta1: settings.adam_beta1, beta2: settings.adam_beta2, eps: settings.adam_epsilon, weightDecay: settings.weight_decay });
+  const arithmetic = model.engine.optimizer ?? portableOptimizer;
+  const optimizer = new AdamW(trainables, { beta1: settings.adam_beta1, beta2: settings.adam_beta2, eps: settings.adam_epsilon, weightDecay: settings.weight_decay }, arithmetic);
+  call.scope.own('optimizer', () => optimizer.dispose());
 
   let progress: Progress = BEGINNING;
   let savedStep: number | undefined;
@@ -82,7 +84,7 @@ export async function* train(call: TrainCall<SftOptions>): AsyncGenerator<TrainE
     const began = performance.now();
     const { sequences, epoch, endsEpoch } = batches.at(progress.step);
     const learningRate = rateOf(progress.step);
-    const result = await stepGradients({ model, stack, trainables, sequences, maxTokens: settings.micro_batch_tokens, recompute: settings.recompute, seed, firstPass: progress.passes });
+    const result = await stepGradients({ model, stack, trainables, optimizer: arithmetic, sequences, maxTokens: settings.micro_batch_tokens, recompute: settings.recompute, seed, firstPass: progress.passes });
     try {
       assertFinite(result, trainables, circumstances(progress.step + 1));
       optimizer.apply(result.gradients, learningRate, settings.max_grad_norm === 0 ? 1 : clipScale(result.norm, settings.max_grad_norm));

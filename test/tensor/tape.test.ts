@@ -150,6 +150,43 @@ describe('valueAndGrads', () => {
     expect(held[2]).toBe(22);
   });
 
+  it('keeps no memory for gradients that read shapes alone: sums, moves and reshapes', () => {
+    const bytes = 4 * 10_000;
+    const other = tf.randomUniform([100, 100]);
+    const a = tf.variable(tf.randomUniform([100, 100])) as Variable;
+    const steps: readonly ((x: Tensor) => Tensor)[] = [
+      (x) => tf.add(x, other),
+      (x) => tf.sub(other, x),
+      (x) => tf.addN([x, other, other]),
+      (x) => tf.reshape(tf.expandDims(tf.reshape(x, [50, 200]), 1), [100, 100]),
+      (x) => tf.slice(tf.pad(x as tf.Tensor2D, [[1, 1], [0, 0]]), [1, 0], [100, 100]),
+      (x) => tf.slice(tf.concat([x, other], 1), [0, 0], [100, 100]),
+      (x) => tf.slice(tf.reshape(tf.stack([x, other], 1), [100, 200]), [0, 0], [100, 100]),
+      (x) => tf.add(x, tf.mean(x, 0)),
+      (x) => tf.add(x, tf.sum(x, 1, true)),
+      (x) => tf.cumsum(x, 1),
+    ];
+    const chain = (): Tensor => {
+      let x: Tensor = a;
+      for (const step of [...steps, ...steps]) {
+        const next = tf.tidy(() => step(x));
+        if (x !== a) x.dispose();
+        x = next;
+      }
+      return x;
+    };
+    const before = tf.memory().numBytes;
+    let held = 0;
+    const { grads } = valueAndGrads(() => {
+      const x = chain();
+      held = (tf.memory().numBytes - before) / bytes;
+      return project(tf.div(x, 1e4));
+    }, [a]);
+    expect(held).toBe(1);
+    const theirs = tf.variableGrads(() => project(tf.div(chain(), 1e4)), [a]).grads[a.name]!;
+    expect(distance(grads[0]!, theirs) / tf.max(tf.abs(theirs)).dataSync()[0]!).toBeLessThan(1e-6);
+  });
+
   it('leaves the tensor count flat over 100 steps', () => {
     const a = variable([8, 8], 'a');
     const step = () => {

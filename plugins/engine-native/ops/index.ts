@@ -1,11 +1,24 @@
-/** The engine's fused operations; what has no native form yet is the portable definition on native tensors. */
-import { portableOps, type FusedOps } from 'graft';
+/** The engine's fused operations. */
+import type { FusedOps } from 'graft';
 import type { NativeBackend } from '../backend.ts';
 import { nativeAttention } from './attention.ts';
 import { nativeCrossEntropy } from './cross-entropy.ts';
+import { nativeDropout } from './dropout.ts';
 import { nativeEmbedding } from './embedding.ts';
 import { nativeLinear } from './linear.ts';
+import { nativeRmsNorm } from './rms-norm.ts';
+import { nativeRope } from './rope.ts';
+import { nativeSwiglu } from './swiglu.ts';
 
 export function nativeOps(backend: NativeBackend): FusedOps {
-  return { ...portableOps, linear: nativeLinear(backend), embedding: nativeEmbedding(backend), attention: nativeAttention(backend), crossEntropy: nativeCrossEntropy(backend) };
+  return {
+    linear: nativeLinear(backend),
+    embedding: nativeEmbedding(backend),
+    rmsNorm: nativeRmsNorm(backend),
+    rope: nativeRope(backend),
+    attention: nativeAttention(backend),
+    swiglu: nativeSwiglu(backend),
+    crossEntropy: nativeCrossEntropy(backend),
+    dropout: nativeDropout(backend),
+  };
 }

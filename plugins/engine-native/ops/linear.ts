@@ -1,6 +1,7 @@
 import { fused, type LowRankTerm, type Weight } from 'graft';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import type { NativeBackend } from '../backend.ts';
+import { recipeOf, type Recipe } from '../recipes.ts';
 import { matrixOf } from './matrix.ts';
 
 type Operand = 'x' | 'weight' | 'bias' | `input${number}` | `a${number}` | `b${number}`;
@@ -23,6 +24,9 @@ export function nativeLinear(backend: NativeBackend) {
       inputs[`b${i}`] = b;
     });
 
+    // Operands that only a weight's gradient reads may be made again rather than kept.
+    const [madeX, madeInputs] = [recipeOf(x), terms.map(({ input }) => input && recipeOf(input))];
+
     return fused<Operand, Tensor2D>({
       inputs,
 
@@ -35,12 +39,12 @@ export function nativeLinear(backend: NativeBackend) {
 
         const saved: Tensor[] = [];
         const keepsX = wants('weight') || terms.some(({ input }, i) => input === undefined && wants(`a${i}`));
-        if (keepsX) saved.push(x);
+        if (keepsX) saved.push(...madeX.inputs);
         if (matrix.tensor !== undefined) saved.push(matrix.tensor);
         terms.forEach(({ input, a, b }, i) => {
           saved.push(a, b);
           if (products[i] !== undefined) saved.push(products[i]);
-          if (input !== undefined && wants(`a${i}`)) saved.push(input);
+          if (input !== undefined && wants(`a${i}`)) saved.push(...madeInputs[i]!.inputs);
         });
         return { value: y, saved };
       },
@@ -48,8 +52,9 @@ export function nativeLinear(backend: NativeBackend) {
       backward: (dy, saved, wants) => {
         const kept = [...saved];
         const next = (): Tensor => kept.shift()!;
+        const made = ({ inputs: { length }, make }: Recipe): Tensor => make(kept.splice(0, length));
         const keepsX = wants('weight') || terms.some(({ input }, i) => input === undefined && wants(`a${i}`));
-        const xId = keepsX ? backend.id(next()) : NONE;
+        const xId = keepsX ? backend.id(made(madeX)) : NONE;
         const args = matrix.tensor === undefined ? matrix.args : matrixOf(backend, next() as Tensor2D).args;
         const gradients: Partial<Record<Operand, Tensor>> = {};
         const wanted = (name: Operand, shape: readonly number[]): number => (wants(name) ? backend.id((gradients[name] = backend.tensor(shape))) : NONE);
@@ -58,7 +63,7 @@ export function nativeLinear(backend: NativeBackend) {
           const h = wants(`b${i}`) ? backend.id(next()) : NONE;
           const [r, own] = a.shape;
           // The input's gradient needs no input; a place is named all the same, so that it is told from x.
-          const inputId = input === undefined ? NONE : wants(`a${i}`) ? backend.id(next()) : backend.id(a);
+          const inputId = input === undefined ? NONE : wants(`a${i}`) ? backend.id(made(madeInputs[i]!)) : backend.id(a);
           const passes = input === undefined ? wants('x') : wants(`input${i}`);
           const [da, db] = [wanted(`a${i}`, [r, own]), wanted(`b${i}`, [outputs, r])];
           return [inputId, own, backend.id(a), backend.id(b), r, scale, h, da, db, passes ? 1 : 0, input === undefined ? NONE : wanted(`input${i}`, [rows, own])];

@@ -3,9 +3,9 @@
 #include "vector.h"
 
 #include "gemm.inl.h"
-#include "rows.inl.h"
 #include "attention.inl.h"
 #include "elements.inl.h"
+#include "rows.inl.h"
 #include "loss.inl.h"
 #include "quant.inl.h"
 
