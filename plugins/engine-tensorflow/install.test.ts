@@ -62,7 +62,7 @@ describe.skipIf('reason' in downloaded)(`graft engine install tensorflow${'reaso
     const { code, stdout } = await graft('oracles', '--engine', 'tensorflow');
     expect(stdout).toMatch(/^[1-9]\d+ agree, 0 do not, /m);
     expect(code).toBe(0);
-  });
+  }, 300_000);
 
   describe('in this process', () => {
     let engine: Engine;

@@ -162,6 +162,7 @@ async function factsOf({ build, main }: Library, { package: name, probe, tensorf
     const unnamed = gpu ? [] : await foldersToName(libraries);
     if (unnamed.length > 0) facts.push(['to do', `export LD_LIBRARY_PATH=${unnamed.join(':')} before you start Graft`]);
   }
-  facts.push(['computes on', gpu ? 'the GPU' : 'the CPU'], ['bfloat16', bfloat16Pays(gpu) ? 'weights kept as bf16 are multiplied in bfloat16' : 'this processor has no instructions for it: weights are kept in float32']);
+  const where = gpu ? 'the GPU' : build.gpu === true ? 'the CPU: TensorFlow finds no GPU that it can use' : 'the CPU';
+  facts.push(['computes on', where], ['bfloat16', bfloat16Pays(gpu) ? 'weights kept as bf16 are multiplied in bfloat16' : 'this processor has no instructions for it: weights are kept in float32']);
   return facts;
 }

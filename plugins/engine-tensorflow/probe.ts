@@ -126,7 +126,7 @@ function diagnose(name: PackageName, stderr: string, failure: NonNullable<Trial[
 
   const reason = firstLine(stderr);
   if (/native addon module \(tfjs_binding\.node\) can not be found/.test(stderr)) {
-    return { state: 'no-native-library', detail: `${name} is installed without its native addon, which its install script downloads`, remedy: `Run \`npm rebuild ${name}\` with access to the network, or \`npm rebuild ${name} --build-addon-from-source\`.` };
+    return { state: 'no-native-library', detail: `${name} is installed without its native addon, which its install script downloads`, remedy: `Run \`graft engine install tensorflow\`, or \`npm rebuild ${name}\` with access to the network.` };
   }
   const library = /(lib[\w.-]+\.(?:so|dylib)[\w.]*|[\w-]+\.dll): cannot open shared object|Library not loaded: (\S+)|The specified module could not be found/.exec(stderr);
   if (library !== null) {

@@ -75,7 +75,7 @@ describe('probing TensorFlow', () => {
     expect((await probePackages([root])).probe).toEqual({
       state: 'no-native-library',
       detail: '@tensorflow/tfjs-node is installed without its native addon, which its install script downloads',
-      remedy: 'Run `npm rebuild @tensorflow/tfjs-node` with access to the network, or `npm rebuild @tensorflow/tfjs-node --build-addon-from-source`.',
+      remedy: 'Run `graft engine install tensorflow`, or `npm rebuild @tensorflow/tfjs-node` with access to the network.',
     });
   });
 
