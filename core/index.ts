@@ -18,7 +18,7 @@ export { product } from './tensor/matmul.ts';
 export { concatPacked, IGNORED, positionsOf, shiftLabels, trainedTokens } from './tensor/packed.ts';
 export { Detokenizer } from './tensor/detokenizer.ts';
 export { rng, rngKey, type Rng } from './tensor/rng.ts';
-export { attentionSegments } from './tensor/ops/attention.ts';
+export { attentionSegments, checkRotation, rotating } from './tensor/ops/attention.ts';
 export { crossEntropyWith, type SoftmaxLoss } from './tensor/ops/cross-entropy.ts';
 export { AdamW, clipScale, globalNorm, type AdamWOptions, type AdamWState } from './tensor/adamw.ts';
 export { assembleDataset, buildDataset, type DatasetParts, type SplitOptions } from './data/dataset.ts';

@@ -60,6 +60,21 @@ export class NativeBackend extends KernelBackend {
     return (tf.engine() as unknown as TrackingEngine).makeTensorFromTensorInfo(info, this) as T;
   }
 
+  /** A complex tensor: its parts under one name, which holds their memory as long as it lasts. */
+  complex(real: TensorInfo, imag: TensorInfo): TensorInfo {
+    const dataId = {};
+    const { shape } = real;
+    this.data.set(dataId, { dtype: 'complex64', size: tf.util.sizeFromShape(shape), refCount: 1, complex: { real: this.alias(real, shape), imag: this.alias(imag, shape) } });
+    return { dataId, shape, dtype: 'complex64' };
+  }
+
+  /** The parts of a complex tensor. */
+  parts({ dataId }: Pick<TensorInfo, 'dataId'>): { readonly real: TensorInfo; readonly imag: TensorInfo } {
+    const { complex, dtype } = this.data.get(dataId);
+    if (complex === undefined) throw new Error(`a tensor of dtype ${dtype} has no real and imaginary part`);
+    return complex;
+  }
+
   /** Another name for the same memory. */
   alias({ dataId, dtype }: TensorInfo, shape: readonly number[]): TensorInfo {
     this.incRef(dataId);
@@ -89,8 +104,9 @@ export class NativeBackend extends KernelBackend {
   }
 
   override readSync(dataId: DataId): BackendValues {
-    const { dtype, size, id, strings } = this.data.get(dataId);
+    const { dtype, size, id, strings, complex } = this.data.get(dataId);
     if (strings !== undefined) return strings;
+    if (complex !== undefined) return tf.backend_util.mergeRealAndImagArrays(this.readSync(complex.real.dataId) as Float32Array, this.readSync(complex.imag.dataId) as Float32Array);
     const values = arrayOf(dtype, size);
     this.native.addon.read(id!, values);
     return values;
@@ -98,8 +114,12 @@ export class NativeBackend extends KernelBackend {
 
   /** The event loop goes on meanwhile. */
   override async read(dataId: DataId): Promise<BackendValues> {
-    const { dtype, size, id, strings } = this.data.get(dataId);
+    const { dtype, size, id, strings, complex } = this.data.get(dataId);
     if (strings !== undefined) return strings;
+    if (complex !== undefined) {
+      const [real, imag] = await Promise.all([this.read(complex.real.dataId), this.read(complex.imag.dataId)]);
+      return tf.backend_util.mergeRealAndImagArrays(real as Float32Array, imag as Float32Array);
+    }
     const values = arrayOf(dtype, size);
     await this.native.addon.readAsync(id!, values);
     return values;
@@ -112,6 +132,7 @@ export class NativeBackend extends KernelBackend {
     if (!force && held.refCount > 0) return false;
     if (held.id !== undefined) this.native.release(held.id);
     this.data.delete(dataId);
+    if (held.complex !== undefined) for (const part of Object.values(held.complex)) this.disposeData((part as TensorInfo).dataId);
     return true;
   }
 

@@ -46,8 +46,10 @@ export async function startNative(threads: number | 'auto' = 'auto'): Promise<En
   return {
     info: { name: 'native', detail: `${isa}, ${threadsText(count)}`, device: 'cpu', threads: count },
     ops: nativeOps(backend),
-    freeze: (source, dtype) => {
-      const weight = new NativeWeight(backend, source, dtype, (disposed) => frozen.delete(disposed));
+    mapsWeights: true,
+    packsInPlace: true,
+    freeze: (source, dtype, options = {}) => {
+      const weight = new NativeWeight(backend, source, dtype, options, (disposed) => frozen.delete(disposed));
       frozen.add(weight);
       return weight;
     },

@@ -1,5 +1,5 @@
 /** One decoder layer: attention and a gated MLP, each on a normalised copy of the residual stream (Touvron et al. 2023). */
-import { tf, type FusedOps } from 'graft';
+import { tf, type AttentionShape, type FusedOps } from 'graft';
 import { linearShapes } from './architecture.ts';
 import { offsetsOf, perStack, type Pass } from './pass.ts';
 import type { LlamaConfig } from './config.ts';
@@ -67,13 +67,19 @@ export class DecoderLayer {
   #attend(x: tf.Tensor2D, pass: Pass): tf.Tensor2D {
     const { num_attention_heads: heads, num_key_value_heads: groups, head_dim: size, sliding_window: window } = this.#config;
     const [tokens] = x.shape;
-    const { cos, sin } = pass.rotation();
-    const q = this.#ops.rope(tf.reshape(this.#linear('self_attn.q_proj', x, pass), [tokens, heads, size]), cos, sin);
-    const k = this.#ops.rope(tf.reshape(this.#linear('self_attn.k_proj', x, pass), [tokens, groups, size]), cos, sin);
+    const q: tf.Tensor3D = tf.reshape(this.#linear('self_attn.q_proj', x, pass), [tokens, heads, size]);
+    const k: tf.Tensor3D = tf.reshape(this.#linear('self_attn.k_proj', x, pass), [tokens, groups, size]);
     const v: tf.Tensor3D = tf.reshape(this.#linear('self_attn.v_proj', x, pass), [tokens, groups, size]);
-    const keys = this.#withCached(k, v, pass);
-    const attended = this.#ops.attention(q, keys.k, keys.v, { queryOffsets: pass.offsets, keyOffsets: keys.offsets, scale: size ** -0.5, window });
+    const shape = { queryOffsets: pass.offsets, scale: size ** -0.5, window };
+    const attended = pass.caches === undefined ? this.#ops.attention(q, k, v, { ...shape, keyOffsets: pass.offsets, rotation: pass.rotation() }) : this.#attendCached(q, k, v, pass, shape);
     return this.#linear('self_attn.o_proj', tf.reshape(attended, [tokens, heads * size]), pass);
+  }
+
+  /** A cache holds keys that are turned already. */
+  #attendCached(q: tf.Tensor3D, k: tf.Tensor3D, v: tf.Tensor3D, pass: Pass, shape: Omit<AttentionShape, 'keyOffsets'>): tf.Tensor3D {
+    const { cos, sin } = pass.rotation();
+    const keys = this.#withCached(this.#ops.rope(k, cos, sin), v, pass);
+    return this.#ops.attention(this.#ops.rope(q, cos, sin), keys.k, keys.v, { ...shape, keyOffsets: keys.offsets });
   }
 
   /** `W_down (silu(W_gate x) * W_up x)`: `[T, d]` -> `[T, d]` (Shazeer 2020). */

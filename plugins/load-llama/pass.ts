@@ -1,7 +1,7 @@
 /** One forward pass: which stack each segment goes through, where its tokens stand, and what they attend to. */
-import type { ForwardOptions, tf } from 'graft';
+import type { ForwardOptions, Rotation, tf } from 'graft';
 import type { LlamaCache } from './cache.ts';
-import type { RotaryTable, Rotation } from './rope.ts';
+import type { RotaryTable } from './rope.ts';
 import { joinRows, runsOf, takeIntegers, takeRows, type Run } from './rows.ts';
 
 export type StackName = string | undefined;

@@ -1,12 +1,6 @@
 /** Cosines and sines of the rotary embedding (Su et al. 2021), rounded where transformers rounds, so that logits agree. */
-import { tf } from 'graft';
+import { tf, type Rotation } from 'graft';
 import type { RopeSettings } from './rope-settings.ts';
-
-/** Of each token, `[T, D/2]` each. */
-export interface Rotation {
-  readonly cos: tf.Tensor2D;
-  readonly sin: tf.Tensor2D;
-}
 
 /** Rotations per position, `theta^(-2i/D)` scaled as the settings say: `[D/2]` in radians. */
 export function inverseFrequencies(headDim: number, settings: RopeSettings): Float32Array {

@@ -11,7 +11,7 @@ const quiet: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: 
 /** A call of the load plugin, on the engine of the tests. */
 export async function loadCall(model: string, options: Partial<LlamaOptions> = {}): Promise<StageCall<LlamaOptions>> {
   return {
-    config: { revision: 'main', dtype: 'auto', ...options, model },
+    config: { revision: 'main', dtype: 'auto', low_memory: false, ...options, model },
     engine: await testEngine(),
     seed: 0,
     log: quiet,

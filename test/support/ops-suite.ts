@@ -132,6 +132,20 @@ export function describeOps(engineOf: () => Pick<Engine, 'ops' | 'freeze'>): voi
     it.each([1, 2, 4])('a window of %i', (window) => compare(2, 1, 4, offsets(0, 9, 12), offsets(0, 9, 12), window));
     it('a window and a cache', () => compare(2, 1, 4, offsets(0, 2), offsets(0, 9), 3));
 
+    it.each([[1, 1, 2], [4, 2, 4], [6, 3, 10], [8, 1, 16]])('turns queries and keys itself: %i heads of %3$i on %i', (heads, groups, size) => {
+      const angles = constant<Tensor2D>([12, size / 2], 'angles', 3);
+      const [cos, sin] = [tf.cos(angles), tf.sin(angles)];
+      const shape = { queryOffsets: offsets(0, 7, 8, 12), keyOffsets: offsets(0, 7, 8, 12), scale: size ** -0.5 };
+      const [q, k, v] = [variable<Tensor3D>([12, heads, size], 'q'), variable<Tensor3D>([12, groups, size], 'k'), variable<Tensor3D>([12, groups, size], 'v')];
+      expectSame(() => ops.attention(q, k, v, { ...shape, rotation: { cos, sin } }), () => naive.attention(naive.rope(q, cos, sin), naive.rope(k, cos, sin), v, shape), [q, k, v]);
+    });
+
+    it('refuses to turn keys of other tokens than the queries', () => {
+      const [q, k, angles] = [tf.zeros([1, 1, 2]) as Tensor3D, tf.zeros([4, 1, 2]) as Tensor3D, tf.zeros([1, 1]) as Tensor2D];
+      const shape = { queryOffsets: offsets(0, 1), keyOffsets: offsets(0, 4), scale: 1, rotation: { cos: angles, sin: angles } };
+      expect(() => ops.attention(q, k, k, shape)).toThrow('Attention can turn queries and keys only where they are of the same tokens; with a cache, turn them before.');
+    });
+
     it('agrees with finite differences', () => {
       const shape = { queryOffsets: offsets(0, 2, 5), keyOffsets: offsets(0, 2, 5), scale: 0.5 };
       const [q, k, v] = [variable<Tensor3D>([5, 4, 4], 'q'), variable<Tensor3D>([5, 2, 4], 'k'), variable<Tensor3D>([5, 2, 4], 'v')];

@@ -1,9 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
-import type { Tensor3D } from '@tensorflow/tfjs-core';
-import type { AttentionShape } from '../../contracts/index.ts';
+import type { Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
+import type { AttentionShape, Rotation } from '../../contracts/index.ts';
 import { GraftError } from '../../kernel/errors.ts';
 import { fused } from '../fused.ts';
 import { batchedProduct } from '../matmul.ts';
+import { rope } from './rope.ts';
 
 /** Added to the score of a key that a query may not see. */
 const HIDDEN = -1e30;
@@ -68,6 +69,34 @@ function probabilities(q: Tensor3D, k: Tensor3D, segment: AttentionSegment, shap
  * `dV = P^T dO`, `dP = dO V^T`, `dS = P (dP - rowsum(P dP))`, `dQ = scale dS K`, `dK = scale dS^T Q`.
  */
 export function attention(q: Tensor3D, k: Tensor3D, v: Tensor3D, shape: AttentionShape): Tensor3D {
+  return rotating(plainAttention, rope)(q, k, v, shape);
+}
+
+type Attention = (q: Tensor3D, k: Tensor3D, v: Tensor3D, shape: AttentionShape) => Tensor3D;
+
+/** An attention that turns queries and keys where it is asked to, from one that does not. */
+export function rotating(attend: Attention, turn: (x: Tensor3D, cos: Tensor2D, sin: Tensor2D) => Tensor3D): Attention {
+  return (q, k, v, { rotation, ...shape }) => {
+    if (rotation === undefined) return attend(q, k, v, shape);
+    checkRotation(rotation, q, shape);
+    const { cos, sin } = rotation;
+    return tf.tidy(() => attend(turn(q, cos, sin), turn(k, cos, sin), v, shape));
+  };
+}
+
+/** @throws GraftError `ATTENTION_ROTATION` where keys are of other tokens than queries, or the angles are not of these tokens */
+export function checkRotation({ cos, sin }: Rotation, q: Tensor3D, { queryOffsets, keyOffsets }: AttentionShape): void {
+  const [tokens, , size] = q.shape;
+  const angles = [tokens, size / 2].join(', ');
+  if (cos.shape.join(', ') !== angles || sin.shape.join(', ') !== angles) {
+    throw new GraftError('ATTENTION_ROTATION', `Attention over ${tokens} tokens with heads of ${size} was given angles of shape [${cos.shape.join(', ')}] and [${sin.shape.join(', ')}], not [${angles}].`);
+  }
+  if (queryOffsets.length !== keyOffsets.length || queryOffsets.some((offset, i) => offset !== keyOffsets[i])) {
+    throw new GraftError('ATTENTION_ROTATION', 'Attention can turn queries and keys only where they are of the same tokens; with a cache, turn them before.');
+  }
+}
+
+function plainAttention(q: Tensor3D, k: Tensor3D, v: Tensor3D, shape: AttentionShape): Tensor3D {
   const [queries, heads] = q.shape;
   const [keys, groups] = k.shape;
   const segments = attentionSegments(shape, queries, keys);

@@ -1,12 +1,6 @@
-import { attentionSegments, fused, GraftError, type AttentionShape } from 'graft';
+import { attentionSegments, checkRotation, fused, type AttentionShape } from 'graft';
 import type { Tensor, Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
 import type { NativeBackend } from '../backend.ts';
-
-/** Angles of the tokens, cos and sin `[T, D/2]`: constants. */
-export interface Rotation {
-  readonly cos: Tensor2D;
-  readonly sin: Tensor2D;
-}
 
 type Operand = 'q' | 'k' | 'v';
 
@@ -24,10 +18,10 @@ const NONE = -1;
 export function nativeAttention(backend: NativeBackend) {
   const { native } = backend;
 
-  return (q: Tensor3D, k: Tensor3D, v: Tensor3D, shape: AttentionShape, rotation?: Rotation): Tensor3D => {
+  return (q: Tensor3D, k: Tensor3D, v: Tensor3D, shape: AttentionShape): Tensor3D => {
     const [queries, heads, size] = q.shape;
     const [keys, groups] = k.shape;
-    const { queryOffsets, keyOffsets, scale, window = 0 } = shape;
+    const { queryOffsets, keyOffsets, scale, window = 0, rotation } = shape;
     attentionSegments(shape, queries, keys);
     if (rotation !== undefined) checkRotation(rotation, q, shape);
 
@@ -58,15 +52,4 @@ export function nativeAttention(backend: NativeBackend) {
       },
     });
   };
-}
-
-function checkRotation({ cos, sin }: Rotation, q: Tensor3D, { queryOffsets, keyOffsets }: AttentionShape): void {
-  const [tokens, , size] = q.shape;
-  const angles = [tokens, size / 2].join(', ');
-  if (cos.shape.join(', ') !== angles || sin.shape.join(', ') !== angles) {
-    throw new GraftError('ATTENTION_ROTATION', `Attention over ${tokens} tokens with heads of ${size} was given angles of shape [${cos.shape.join(', ')}] and [${sin.shape.join(', ')}], not [${angles}].`);
-  }
-  if (queryOffsets.some((offset, i) => offset !== keyOffsets[i])) {
-    throw new GraftError('ATTENTION_ROTATION', 'Attention can turn queries and keys only where they are the same tokens; with a cache, turn them before.');
-  }
 }

@@ -1,5 +1,5 @@
 /** The engine's fused operations: the portable definitions, with our own kernels where those are faster. */
-import { crossEntropyWith, portableOps, type FusedOps } from 'graft';
+import { crossEntropyWith, portableOps, rotating, type FusedOps } from 'graft';
 import type { Tensor1D } from '@tensorflow/tfjs-core';
 import type { WasmMemory } from '../memory.ts';
 import { wasmAttention } from './attention.ts';
@@ -8,7 +8,7 @@ import { wasmDropout, wasmRmsNorm, wasmRope, wasmSwiglu } from './rows.ts';
 export function wasmOps(memory: WasmMemory): FusedOps {
   return {
     ...portableOps,
-    attention: wasmAttention(memory),
+    attention: rotating(wasmAttention(memory), wasmRope(memory)),
     rmsNorm: wasmRmsNorm(memory),
     rope: wasmRope(memory),
     swiglu: wasmSwiglu(memory),

@@ -2,27 +2,51 @@
 
 namespace {
 
-constexpr int kFewRows = 8;
+constexpr int kFewRows = 16;
 // Keys whose scores are held at once: they and their values stay in the first cache between the query heads.
 constexpr int kFewKeys = 64;
 
 int64_t fewRoom(int64_t size) { return kFewRows * size + 2 * kFewRows * kFewKeys; }
 
-// scores[0 .. keys) of one row -> exponentials; its running maximum and sum go on. Returns what the sums so far shrink by.
+// scores [rows][kFewKeys] = q [rows][size] k^T, and 0 up to a whole vector of keys. Sums of as many keys as there are lanes are turned to
+// be added up at once.
+void fewScores(const float* q, int64_t rows, int64_t size, const float* k, int64_t keyStride, int64_t keys, float* scores) {
+  const int64_t whole = size / kLanes * kLanes;
+  for (int64_t key = 0; key < keys; key += kLanes) {
+    const int64_t count = smaller64(kLanes, keys - key);
+    for (int64_t row = 0; row < rows; row++) {
+      const float* own = q + row * size;
+      Vec sums[kLanes];
+      for (int l = 0; l < kLanes; l++) {
+        Vec sum = {};
+        if (l < count) {
+          const float* from = k + (key + l) * keyStride;
+          for (int64_t i = 0; i < whole; i += kLanes) sum += load(from + i) * load(own + i);
+          if (whole < size) sum += loadPart(from + whole, static_cast<int>(size - whole)) * loadPart(own + whole, static_cast<int>(size - whole));
+        }
+        sums[l] = sum;
+      }
+      turnSquare(sums);
+      for (int half = kLanes / 2; half > 0; half /= 2) {
+        for (int l = 0; l < half; l++) sums[l] += sums[l + half];
+      }
+      store(scores + row * kFewKeys + key, sums[0]);
+    }
+  }
+}
+
+// scores[0 .. keys) of one row, and -infinity up to a whole vector -> exponentials; its running maximum and sum go on. Returns what the sums
+// so far shrink by.
 inline float weigh(float* scores, int64_t keys, float* most, float* sum) {
-  const float before = *most;
-  float now = before;
-  for (int64_t i = 0; i < keys; i++) now = scores[i] > now ? scores[i] : now;
-  Vec total = {};
+  Vec largest = all(*most), total = {};
+  for (int64_t i = 0; i < keys; i += kLanes) largest = larger(load(scores + i), largest);
+  const float now = largestOf(largest);
   for (int64_t i = 0; i < keys; i += kLanes) {
-    const int count = static_cast<int>(smaller64(kLanes, keys - i));
-    float last[kLanes];
-    for (int l = 0; l < kLanes; l++) last[l] = l < count ? scores[i + l] : -__builtin_inff();
-    const Vec p = expOf(load(last) - all(now));
+    const Vec p = expOf(load(scores + i) - all(now));
     store(scores + i, p);
     total += p;
   }
-  const float keep = expOf(all(before - now))[0];
+  const float keep = expOf(all(*most - now))[0];
   *most = now;
   *sum = *sum * keep + sumOf(total);
   return keep;
@@ -41,18 +65,19 @@ void attendFew(const graft::AttentionPair& pair, int64_t from, int64_t to, float
   }
   for (int64_t key = from; key < to; key += kFewKeys) {
     const int64_t keys = smaller64(kFewKeys, to - key);
-    thinRight(q, size, pair.k + key * pair.keyStride, pair.keyStride, scores, kFewKeys, rows, size, keys, 1);
+    const int64_t ceiling = (keys + kLanes - 1) / kLanes * kLanes;
+    fewScores(q, rows, size, pair.k + key * pair.keyStride, pair.keyStride, keys, scores);
     for (int64_t row = 0; row < rows; row++) {
       float* own = scores + row * kFewKeys;
-      const int64_t query = row / pair.group, first = pair.firstKey(query), last = pair.lastKey(query);
-      for (int64_t i = 0; i < keys; i++) {
-        if (key + i < first || key + i > last) own[i] = -__builtin_inff();
-      }
+      const int64_t query = row / pair.group, first = pair.firstKey(query), after = smaller64(to, pair.lastKey(query) + 1);
+      for (int64_t i = 0; i < ceiling && key + i < first; i++) own[i] = -__builtin_inff();
+      for (int64_t i = larger64(0, after - key); i < ceiling; i++) own[i] = -__builtin_inff();
       float* result = partial + row * stride;
       const float keep = weigh(own, keys, result, result + 1);
+      if (keep == 1) continue;
       for (int64_t i = 0; i < size; i++) result[2 + i] *= keep;
-      for (int64_t i = 0; i < keys; i++) weights[i * rows + row] = own[i];
     }
+    turn(scores, kFewKeys, rows, keys, weights, rows);
     thinLeft(weights, rows, pair.v + key * pair.keyStride, pair.keyStride, partial + 2, stride, keys, rows, size, true);
   }
 }

@@ -17,6 +17,16 @@ struct SizeBlocks {
   int widthAt(int64_t start) const { return static_cast<int>(smaller64(width, size - start)); }
 };
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+// The first `count` lanes, without the detour through memory of loadSome and storeSome.
+inline __m256i firstLanes(int count) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
+inline Vec loadPart(const float* p, int count) { return (Vec)_mm256_maskload_ps(p, firstLanes(count)); }
+inline void storePart(float* p, Vec v, int count) { _mm256_maskstore_ps(p, firstLanes(count), (__m256)v); }
+#else
+inline Vec loadPart(const float* p, int count) { return loadSome(p, count); }
+inline void storePart(float* p, Vec v, int count) { storeSome(p, v, count); }
+#endif
+
 // Rows of kLanes words -> columns, in registers.
 inline void turnSquare(Vec r[kLanes]) {
 #if defined(__AVX512F__)
@@ -56,13 +66,13 @@ void turn(const float* in, int64_t ld, int64_t rows, int64_t columns, float* out
     for (int64_t j = 0; j < columns; j += kLanes) {
       const int width = static_cast<int>(smaller64(columns - j, kLanes));
       Vec square[kLanes];
-      for (int l = 0; l < kLanes; l++) square[l] = l >= height ? Vec{} : width == kLanes ? load(in + (i + l) * ld + j) : loadSome(in + (i + l) * ld + j, width);
+      for (int l = 0; l < kLanes; l++) square[l] = l >= height ? Vec{} : width == kLanes ? load(in + (i + l) * ld + j) : loadPart(in + (i + l) * ld + j, width);
       turnSquare(square);
       float* to = out + j * ldo + i;
       if (height == kLanes) {
         for (int l = 0; l < width; l++) store(to + l * ldo, square[l]);
       } else {
-        for (int l = 0; l < width; l++) storeSome(to + l * ldo, square[l], height);
+        for (int l = 0; l < width; l++) storePart(to + l * ldo, square[l], height);
       }
     }
   }
@@ -104,11 +114,11 @@ inline void packTile(const float* rows, int64_t size, int64_t m, int64_t key, in
     float* to = down + start * m + key * width;
     for (int i = 0; i < keys; i++) {
       const float* from = rows + i * size + start;
-#if defined(__AVX512F__)
-      storeSome(to + i * width, loadSome(from, width), width);
-#else
-      for (int l = 0; l < width; l++) to[i * width + l] = from[l];
-#endif
+      if (kLanes >= kTileRows) {
+        storePart(to + i * width, loadPart(from, width), width);
+      } else {
+        for (int l = 0; l < width; l++) to[i * width + l] = from[l];
+      }
     }
   }
 }
@@ -119,6 +129,7 @@ void packKeys(const graft::AttentionPair& pair, int64_t from, int64_t to, const 
     const int keys = static_cast<int>(smaller64(kTileRows, to - key));
     for (int i = 0; i < keys; i++) readRow(pair.k + (key + i) * pair.keyStride, size, 1, angle(pair.cos, key + i, size), angle(pair.sin, key + i, size), 1, rows + i * size);
     packTile(rows, size, pair.m, key, keys, packed.keysAcross, packed.keysDown);
+    if (packed.valuesAcross == nullptr && packed.valuesDown == nullptr) continue;
     for (int i = 0; i < keys; i++) readRow(pair.v + (key + i) * pair.keyStride, size, 1, nullptr, nullptr, 1, rows + i * size);
     packTile(rows, size, pair.m, key, keys, packed.valuesAcross, packed.valuesDown);
   }

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 #include "prepacked.h"
 #include "registry.h"
@@ -59,15 +60,20 @@ struct Targeted {
 
 // Some rows of hidden against all classes.
 class Sweep {
+  Runtime& rt;
+  const OutputLayer& w;
+  const bool bf16;
+
  public:
-  const int64_t start, rows;
+  // Rows start .. start + rows of those that have a target. Logits are made for `step` classes at a time, their rows ld apart.
+  const int64_t start, rows, step, ld;
 
   Sweep(Runtime& runtime, const OutputLayer& layer, const float* hidden, const Targeted& targeted, int64_t from, int64_t count)
-      : start(from),
-        rows(count),
-        rt(runtime),
+      : rt(runtime),
         w(layer),
         bf16(w.across.computesBf16(rt.isa)),
+        start(from),
+        rows(count),
         step(ceilDiv(ceilDiv(w.classes, ceilDiv(w.classes, kClasses)), rt.isa.gemm.nr) * rt.isa.gemm.nr),
         // Rows a power of two apart would share few lines of the cache.
         ld(step + 16),
@@ -84,22 +90,22 @@ class Sweep {
   float* hiddenRows() const { return gathered.get(); }
   const RowBlocks& blocks() const { return left.blocks(); }
 
-  // For each range of classes: take(first class, classes, logits of a block's rows, first row, rows) for each block, at once on all
-  // threads, which turns logits into coefficients; with `out` [rows, d], out += coefficients W; then done(first class, classes).
+  // For each range of classes: take(first class, classes, logits, first row, rows) on all threads, a block of rows each, which turns
+  // logits into coefficients; then, where wanted, out [rows, d] += coefficients W; then done(first class, classes).
   template <class Take, class Done>
   void run(float* out, const Take& take, const Done& done) const {
     for (int64_t first = 0; first < w.classes; first += step) {
       const int64_t columns = std::min(step, w.classes - first);
       left.multiply(w.across, 0, first, columns, logits.get(), ld, false);
-      std::vector<Prepacked> packed;
-      if (out != nullptr) packed.emplace_back(rt, rows, columns, bf16);
+      std::optional<Prepacked> packed;
+      if (out != nullptr) packed.emplace(rt, rows, columns, bf16);
       rt.pool.run(blocks().count(), [&](int64_t block, int) {
         float* from = logits.get() + blocks().start(block) * ld;
         take(first, columns, from, blocks().start(block), blocks().height(block));
-        if (out != nullptr) packed[0].pack(block, from, ld, 1);
+        if (out != nullptr) packed->pack(block, from, ld, 1);
       });
-      if (out != nullptr) packed[0].multiply(w.down, first, 0, w.d, out, w.d, first > 0);
-      packed.clear();
+      if (out != nullptr) packed->multiply(w.down, first, 0, w.d, out, w.d, first > 0);
+      packed.reset();
       done(first, columns);
     }
   }
@@ -110,14 +116,6 @@ class Sweep {
     rt.pool.run(turned.blocks().count(), [&](int64_t block, int) { turned.pack(block, logits.get() + turned.blocks().start(block), 1, ld); });
     turned.multiply(Right::ofTensor(hiddenRows(), w.d, 1), 0, 0, w.d, dw + first * w.d, w.d, start > 0);
   }
-
- private:
-  Runtime& rt;
-  const OutputLayer& w;
-  const bool bf16;
-
- public:
-  const int64_t step, ld;
 
  private:
   Scratch<float> gathered;
