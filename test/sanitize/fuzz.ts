@@ -73,7 +73,9 @@ function formatsOf(engine: Engine): readonly WeightDtype[] {
 function compare(call: Call, actual: Values, expected: Values, path: string): void {
   if (actual.length !== expected.length) throw new Error(`${path}: ${call.label} made ${actual.length} tensors, not ${expected.length}`);
   expected.forEach((values, which) => {
-    const [ours, largest] = [actual[which]!, Math.max(1, ...Array.from(values, (v) => (Number.isFinite(v) ? Math.abs(v) : 0)))];
+    const ours = actual[which]!;
+    let largest = 1;
+    for (let i = 0; i < values.length; i++) if (Math.abs(values[i]!) < Infinity) largest = Math.max(largest, Math.abs(values[i]!));
     for (let i = 0; i < Math.max(values.length, ours.length); i++) {
       const [a, b] = [ours[i]!, values[i]!];
       if (Object.is(a, b) || a === b || Math.abs(a - b) <= call.tolerance * largest) continue;

@@ -72,7 +72,8 @@ const MAKERS: readonly ((random: Rng) => Call)[] = [
   (random) => {
     const shape = shapeOf(random, 1 + random.integer(3));
     const pads = shape.map(() => [random.integer(3), random.integer(3)] as [number, number]);
-    return onOne(random, `pad by ${JSON.stringify(pads)}`, shape, (x) => tf.pad(x, pads, random.integer(2)));
+    const constant = random.integer(2);
+    return onOne(random, `pad by ${JSON.stringify(pads)}`, shape, (x) => tf.pad(x, pads, constant));
   },
   (random) => {
     const shape = shapeOf(random, 1 + random.integer(3));
@@ -115,7 +116,8 @@ const MAKERS: readonly ((random: Rng) => Call)[] = [
   },
   (random) => {
     const shape = shapeOf(random, 1 + random.integer(3));
-    return onOne(random, 'stack and unstack', [3, ...shape], (x) => tf.stack(tf.unstack(x).reverse(), random.integer(shape.length + 1)));
+    const axis = random.integer(shape.length + 1);
+    return onOne(random, `unstack, and stack along ${axis},`, [3, ...shape], (x) => tf.stack(tf.unstack(x).reverse(), axis));
   },
   (random) => {
     const [parts, each] = [1 + random.integer(4), 1 + random.integer(9)];
