@@ -32,8 +32,8 @@ export interface Addon {
   trim(): void;
 }
 
-/** Where the addon is built to. */
-export const ADDON = join(import.meta.dirname, 'native', 'build', 'Release', 'graft_native.node');
+/** Where the addon is built to; GRAFT_ADDON names another build of it, such as a sanitized one. */
+export const ADDON = process.env['GRAFT_ADDON'] ?? join(import.meta.dirname, 'native', 'build', 'Release', 'graft_native.node');
 
 /** @throws Error where it was not built or does not load */
 export function loadAddon(): Addon {

@@ -25,7 +25,7 @@ export function probeNative(): EngineProbe {
     return { state: 'available', detail: `${isa}, ${threadsText(availableParallelism())}`, device: 'cpu' };
   } catch (error) {
     const remedy = 'Install a C++ compiler, make and Python 3, and run `npm run build:native`.';
-    if (GraftError.is(error) && error.code === 'NATIVE_NOT_BUILT') return { state: 'no-native-library', detail: 'not built on this machine', remedy };
+    if (GraftError.is(error) && error.code === 'NATIVE_NOT_BUILT') return { state: 'no-native-library', detail: 'not built on this machine; other engines on the processor are several times slower', remedy };
     return { state: 'broken', detail: reasonOf(error), remedy };
   }
 }

@@ -130,13 +130,15 @@ void write(const Napi::CallbackInfo& info) {
   const int64_t id = integerAt(info, 0);
   const Bytes from = bytesOf(info[1]);
   void* block = rt.arena.take(from.size);
-  std::memcpy(block, from.data, from.size);
+  // An array without elements has no address.
+  if (from.size > 0) std::memcpy(block, from.data, from.size);
   rt.enqueue([&rt, id, block, size = from.size] { rt.adopt(id, block, size); }, "write", from.size);
 }
 
 void copyOut(Runtime& rt, int64_t id, const Bytes& to) {
   const Buffer& buffer = rt.slot(id);
-  std::memcpy(to.data, buffer.data, to.size < buffer.bytes ? to.size : buffer.bytes);
+  const size_t size = to.size < buffer.bytes ? to.size : buffer.bytes;
+  if (size > 0) std::memcpy(to.data, buffer.data, size);
 }
 
 // read(id, typed array): waits for the tensor and copies it.
@@ -207,7 +209,7 @@ void freeze(const Napi::CallbackInfo& info) {
   Runtime& rt = running(info.Env());
   const Bytes from = bytesOf(info[1]);
   auto owned = std::make_unique<OwnedStorage>(from.size);
-  std::memcpy(owned->writable(), from.data, from.size);
+  if (from.size > 0) std::memcpy(owned->writable(), from.data, from.size);
   enqueueWeight(rt, integerAt(info, 0), std::move(owned), static_cast<Stored>(integerAt(info, 2)), static_cast<Format>(integerAt(info, 3)), integerAt(info, 4), integerAt(info, 5), info[6].As<Napi::Boolean>(), from.size);
 }
 
