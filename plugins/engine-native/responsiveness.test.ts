@@ -21,7 +21,7 @@ it('lets the event loop go on while a step is computed: a tick waits for far les
   const seconds: number[] = [];
   const timer = setInterval(tick, 20);
   try {
-    for await (const event of randomTraining(engine, { config: CONFIG, batch: 8, length: 256, steps: 3, dropout: 0.05 })) {
+    for await (const event of randomTraining(engine, { config: CONFIG, batch: 6, length: 256, steps: 3, dropout: 0.05 })) {
       if (event.type !== 'step') continue;
       seconds.push(event.seconds);
       if (seconds.length > 1) continue;

@@ -1,4 +1,4 @@
-// AdamW and sums of squares in double precision, as JavaScript computes them: the same bits on every instruction set.
+// AdamW and sums of squares in double precision. AdamW rounds where JavaScript does: the same bits on every instruction set.
 
 namespace {
 
