@@ -9,7 +9,7 @@ import { startNative } from './engine.ts';
 const ORACLE = fileURLToPath(new URL('../../test/oracles/bitsandbytes/nf4.safetensors', import.meta.url));
 const DTYPES: readonly WeightDtype[] = ['f32', 'bf16', 'f16', 'int8', 'nf4'];
 /** `[out, in]`: odd numbers, so that blocks of 64 run across rows; and more than a product adds up at once. */
-const SHAPES: readonly (readonly [number, number])[] = [[1, 1], [5, 37], [33, 45], [70, 129], [32, 2112], [35, 2101], [2101, 35]];
+const SHAPES: readonly (readonly [number, number])[] = [[1, 1], [5, 37], [33, 45], [70, 129], [71, 128], [32, 2112], [35, 2101], [2101, 35]];
 
 let engine: Engine;
 beforeAll(async () => {

@@ -33,7 +33,7 @@ describe.skipIf(shared === undefined)('LoRA on real weights', () => {
   /** The losses of the oracle's batches, with the frozen weights kept as asked. */
   async function losses(dtype: WeightDtype, lowMemory = false): Promise<readonly number[]> {
     const { optimizer, batches, losses: expected } = oracle;
-    const call = { ...(await loadCall(join(shared!, 'models/stories260k'), { dtype, low_memory: lowMemory })), engine };
+    const call = await loadCall(join(shared!, 'models/stories260k'), { dtype, low_memory: lowMemory }, engine);
     const { model } = await loadLlama(call);
     const init = join(dir, 'lora_init');
     const graft = await graftFromFolder(init, await recognizeFolder(init, [await setUpInject('lora', lora)]), model, 'stories', call);

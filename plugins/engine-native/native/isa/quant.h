@@ -41,6 +41,9 @@ struct QuantKernels {
   void (*fromNf4)(const Nf4& from, int64_t first, int64_t n, float* out);
   void (*nf4ToBf16)(const Nf4& from, int64_t first, int64_t n, uint16_t* out);
 
+  // A panel in bf16 [ceil(k / 2)][nr][2] of k rows that lie `stride` elements apart, from element `first` on; columns <= nr.
+  void (*nf4Down)(const Nf4& from, int64_t first, int64_t stride, int64_t k, int columns, uint16_t* out);
+
   void (*toF16)(const float* x, uint16_t* out, int64_t n);
   void (*fromF16)(const uint16_t* x, float* out, int64_t n);
 

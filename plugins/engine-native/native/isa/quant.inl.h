@@ -161,6 +161,53 @@ inline void decodeNf4(const graft::Nf4& from, int64_t first, int64_t n, Number* 
 void fromNf4(const graft::Nf4& from, int64_t first, int64_t n, float* out) { decodeNf4(from, first, n, out); }
 void nf4ToBf16(const graft::Nf4& from, int64_t first, int64_t n, uint16_t* out) { decodeNf4(from, first, n, out); }
 
+void weavePairs(const uint16_t* first, const uint16_t* second, uint16_t* out) {
+  for (int c = 0; c < kTileColumns; c += kLanes) {
+    const WordVec pairs = __builtin_convertvector(loadHalf(first + c), WordVec) | __builtin_convertvector(loadHalf(second + c), WordVec) << 16;
+    std::memcpy(out + 2 * c, &pairs, sizeof pairs);
+  }
+}
+
+#if defined(__AVX512BW__) && defined(__AVX512F__)
+// A whole panel's width of a row, within one block and from an even element on.
+inline __m512i nf4Row(const graft::Nf4& from, int64_t first) {
+  const Vec values = load(graft::kNf4Values) * all(blockAbsmax(from, first / graft::kNf4Block));
+  // The table twice, so that a code may have any fifth bit.
+  const __m512i table = _mm512_broadcast_i64x4((__m256i)narrow(values));
+  const __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from.codes + first / 2)));
+  return _mm512_permutexvar_epi16(_mm512_or_si512(_mm512_srli_epi32(bytes, 4), _mm512_slli_epi32(bytes, 16)), table);
+}
+#endif
+
+void nf4Down(const graft::Nf4& from, int64_t first, int64_t stride, int64_t k, int columns, uint16_t* out) {
+  int64_t j = 0;
+#if defined(__AVX512BW__) && defined(__AVX512F__)
+  // Rows that begin blocks have their columns at the same place in one.
+  if (columns == kTileColumns && stride % graft::kNf4Block == 0 && first % kTileColumns == 0) {
+    alignas(64) uint16_t order[2][32];
+    for (int c = 0; c < 32; c++) {
+      order[0][c] = static_cast<uint16_t>(c / 2 + c % 2 * 32);
+      order[1][c] = static_cast<uint16_t>(16 + c / 2 + c % 2 * 32);
+    }
+    const __m512i low = _mm512_load_si512(order[0]), high = _mm512_load_si512(order[1]);
+    for (; j + 2 <= k; j += 2, out += 2 * kTileColumns) {
+      const int64_t at = first + j * stride, ahead = at + 12 * stride;
+      __builtin_prefetch(from.codes + ahead / 2);
+      __builtin_prefetch(from.codes + (ahead + stride) / 2);
+      const __m512i even = nf4Row(from, at), odd = nf4Row(from, at + stride);
+      _mm512_storeu_si512(out, _mm512_permutex2var_epi16(even, low, odd));
+      _mm512_storeu_si512(out + kTileColumns, _mm512_permutex2var_epi16(even, high, odd));
+    }
+  }
+#endif
+  for (; j < k; j += 2, out += 2 * kTileColumns) {
+    uint16_t pair[2][kTileColumns] = {};
+    decodeNf4(from, first + j * stride, columns, pair[0]);
+    if (j + 1 < k) decodeNf4(from, first + (j + 1) * stride, columns, pair[1]);
+    weavePairs(pair[0], pair[1], out);
+  }
+}
+
 #if defined(__AVX512F__)
 void toF16(const float* x, uint16_t* out, int64_t n) {
   for (int64_t i = 0; i < n; i += 16) {
@@ -233,15 +280,8 @@ void widenPairs(const uint16_t* panel, int64_t k, float* out) {
   }
 }
 
-void weavePairs(const uint16_t* first, const uint16_t* second, uint16_t* out) {
-  for (int c = 0; c < kTileColumns; c += kLanes) {
-    const WordVec pairs = __builtin_convertvector(loadHalf(first + c), WordVec) | __builtin_convertvector(loadHalf(second + c), WordVec) << 16;
-    std::memcpy(out + 2 * c, &pairs, sizeof pairs);
-  }
-}
-
 const graft::QuantKernels quantKernels = {
-    largestMagnitude, toInt8, fromInt8, int8ToBf16, toNf4, fromNf4, nf4ToBf16, toF16, widenF16, widenPairs, weavePairs,
+    largestMagnitude, toInt8, fromInt8, int8ToBf16, toNf4, fromNf4, nf4ToBf16, nf4Down, toF16, widenF16, widenPairs, weavePairs,
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 // The panels of frozen weights that products read: found packed, or made from what is stored.
 #include <cstring>
 
+#include "quantized.h"
 #include "weight.h"
 
 namespace graft {
@@ -84,6 +85,11 @@ const void* Weight::downPanel(const Isa& isa, int64_t n0, int n, int64_t k0, int
   auto* wide = static_cast<float*>(scratch);
   auto* narrow = static_cast<uint16_t*>(scratch);
   const int64_t at = k0 * columns + n0;
+  // Where a row that is read soon begins, in bytes.
+  const auto rowsAhead = [&](int64_t first, int64_t row) {
+    const int64_t element = first + (row + 12) * columns;
+    return format == Format::f16 ? 2 * element : format == Format::nf4 ? element / 2 : element;
+  };
   storage->reading();
   if (packed && format == Format::f32) {
     kernels.panelTurned(static_cast<const float*>(storage->data()), columns, k0, k, n0, n, wide);
@@ -97,9 +103,12 @@ const void* Weight::downPanel(const Isa& isa, int64_t n0, int n, int64_t k0, int
     kernels.panelDownBf16(static_cast<const uint16_t*>(storage->data()) + at, columns, k, n, narrow);
   } else if (format == Format::bf16) {
     kernels.panelDownWide(static_cast<const uint16_t*>(storage->data()) + at, columns, k, n, wide);
+  } else if (bf16 && format == Format::nf4) {
+    nf4DownPanel(*this, isa, n0, n, k0, k, narrow);
   } else if (bf16) {
     alignas(64) uint16_t pair[2][kWidest] = {};
     for (int64_t j = 0; j < k; j += 2) {
+      for (int64_t row = j; row < j + 2; row++) __builtin_prefetch(static_cast<const char*>(storage->data()) + rowsAhead(at, row));
       readBf16(isa, k0 + j, n0, n, pair[0]);
       if (j + 1 < k) readBf16(isa, k0 + j + 1, n0, n, pair[1]);
       else std::memset(pair[1], 0, sizeof pair[1]);
@@ -108,6 +117,7 @@ const void* Weight::downPanel(const Isa& isa, int64_t n0, int n, int64_t k0, int
   } else {
     for (int64_t j = 0; j < k; j++) {
       float* out = wide + j * nr;
+      __builtin_prefetch(static_cast<const char*>(storage->data()) + rowsAhead(at, j));
       read(isa, k0 + j, n0, n, out);
       for (int c = n; c < nr; c++) out[c] = 0;
     }

@@ -163,4 +163,8 @@ void readNf4(const Weight& weight, const Isa& isa, int64_t row, int64_t from, in
   isa.quant.nf4ToBf16(nf4Of(weight), row * weight.columns + from, count, out);
 }
 
+void nf4DownPanel(const Weight& weight, const Isa& isa, int64_t n0, int n, int64_t k0, int64_t k, uint16_t* out) {
+  isa.quant.nf4Down(nf4Of(weight), k0 * weight.columns + n0, weight.columns, k, n, out);
+}
+
 }  // namespace graft

@@ -16,5 +16,7 @@ void readInt8(const Weight& weight, const Isa& isa, int64_t row, int64_t from, i
 void quantizeNf4(Weight& weight, const Isa& isa, Pool& pool, const Storage& source, Stored stored);
 void readNf4(const Weight& weight, const Isa& isa, int64_t row, int64_t from, int64_t count, float* out);
 void readNf4(const Weight& weight, const Isa& isa, int64_t row, int64_t from, int64_t count, uint16_t* out);
+// The panel of columns n0 .. n0 + n over rows k0 .. k0 + k, in bf16.
+void nf4DownPanel(const Weight& weight, const Isa& isa, int64_t n0, int n, int64_t k0, int64_t k, uint16_t* out);
 
 }  // namespace graft
