@@ -60,7 +60,7 @@ export async function benchTrain(args: readonly string[]): Promise<void> {
     const own = [join(import.meta.dirname, 'train-child.ts'), ...flags({ engine: values.engine, shape: each.shape, dtype: each.dtype, steps: values.steps, recompute: values.recompute, 'micro-batch-tokens': values['micro-batch-tokens'] }), ...dataFlags(each, lengths, values.examples)];
     const peer = [values['peer-script'], ...flags({ shape: each.shape, dtype: each.dtype === 'f32' ? 'float32' : 'bfloat16', steps: values.steps }), ...dataFlags(each, lengths, values.examples), ...(each.group === true ? ['--group'] : [])];
     for (let run = 0; run < Number(values.runs); run++) {
-      ours.push(figuresOf(process.execPath, ['--import', 'tsx', ...own]));
+      ours.push(figuresOf(process.execPath, ['--expose-gc', '--import', 'tsx', ...own]));
       if (values.peers !== undefined) theirs.push(figuresOf(join(values.peers, 'bin/python'), peer));
     }
     print(each, ours, theirs);

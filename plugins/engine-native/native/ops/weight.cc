@@ -6,18 +6,15 @@
 #include <new>
 #include <stdexcept>
 
+#include "../runtime/arena.h"
 #include "../runtime/pool.h"
 #include "quantized.h"
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 namespace graft {
 
 namespace {
 
-constexpr size_t kHugePage = size_t{2} << 20;
+constexpr size_t kPage = 4096;
 // Numbers that are converted at a time.
 constexpr int64_t kStrip = 256;
 constexpr float kLargestF16 = 65504;
@@ -28,16 +25,10 @@ int64_t panelsOf(int64_t n, int nr) { return (n + nr - 1) / nr; }
 
 }  // namespace
 
-OwnedStorage::OwnedStorage(size_t bytes) : data_(nullptr), bytes_(bytes) {
-  const size_t alignment = bytes >= 2 * kHugePage ? kHugePage : 64;
-  // Some room behind: vectors are read whole.
-  if (posix_memalign(&data_, alignment, bytes + 128) != 0) throw std::bad_alloc();
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  if (bytes >= 2 * kHugePage) madvise(data_, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
-#endif
-}
+// Some room behind: vectors are read whole. A multiple of the page where it is large.
+OwnedStorage::OwnedStorage(size_t bytes) : bytes_(bytes), taken_((bytes + 128 + kPage - 1) / kPage * kPage) { data_ = takeBlock(taken_); }
 
-OwnedStorage::~OwnedStorage() { std::free(data_); }
+OwnedStorage::~OwnedStorage() { giveBlock(data_, taken_); }
 
 size_t Weight::bytes() const {
   size_t sum = storage == nullptr ? 0 : storage->bytes();

@@ -36,7 +36,7 @@ class OwnedStorage : public Storage {
 
  private:
   void* data_;
-  size_t bytes_;
+  size_t bytes_, taken_;
 };
 
 struct Weight {

@@ -26,13 +26,6 @@ constexpr bool kExact = true;
 constexpr bool kExact = false;
 #endif
 
-// Unused blocks are kept up to this, or to a quarter of what is in use where that is more.
-size_t cachedAtMost(size_t live) {
-  constexpr size_t kAtLeast = size_t{48} << 20;
-  if (kExact) return 0;
-  return live / 4 > kAtLeast ? live / 4 : kAtLeast;
-}
-
 // Sizes come in steps of an eighth of their power of two, so that nearly equal ones share blocks.
 size_t rounded(size_t bytes) {
   if (bytes > kAbsurd) throw std::bad_alloc();
@@ -91,7 +84,13 @@ void release(void* block, [[maybe_unused]] size_t bytes) {
 #endif
 }
 
+// What is kept unused where less than that would already be as much memory as was in use at once.
+constexpr size_t kKeptAtLeast = size_t{48} << 20;
+
 }  // namespace
+
+void* takeBlock(size_t bytes) { return allocate(bytes); }
+void giveBlock(void* block, size_t bytes) { release(block, bytes); }
 
 Arena::~Arena() { trim(); }
 
@@ -114,6 +113,8 @@ void* Arena::take(size_t bytes) {
   }
   counters_.live += size;
   if (counters_.live > counters_.peak) counters_.peak = counters_.live;
+  if (counters_.live > mostLive_) mostLive_ = counters_.live;
+  shrink(keptAtMost());
   return block;
 }
 
@@ -123,11 +124,20 @@ void Arena::give(void* block, size_t bytes) {
   counters_.live -= size;
   bySize_[size].push_back(block);
   counters_.cached += size;
-  shrink(cachedAtMost(counters_.live));
+  shrink(keptAtMost());
+}
+
+// Used and unused blocks together stay within what was in use at once: keeping them costs no more memory than there has been, and a step
+// that asks for what the step before it asked for finds it.
+size_t Arena::keptAtMost() const {
+  if (kExact) return 0;
+  const size_t room = mostLive_ - counters_.live;
+  return room > kKeptAtLeast ? room : kKeptAtLeast;
 }
 
 void Arena::trim() {
   std::lock_guard<std::mutex> lock(mutex_);
+  mostLive_ = counters_.live;
   shrink(0);
 }
 

@@ -9,6 +9,11 @@
 
 namespace graft {
 
+// Memory straight from the system, 64-byte aligned and where it is large in huge pages; throws std::bad_alloc.
+void* takeBlock(size_t bytes);
+// `bytes` as given to `takeBlock`.
+void giveBlock(void* block, size_t bytes);
+
 class Arena {
  public:
   Arena() = default;
@@ -34,10 +39,13 @@ class Arena {
 
  private:
   void shrink(size_t limit);
+  size_t keptAtMost() const;
 
   mutable std::mutex mutex_;
   std::map<size_t, std::vector<void*>> bySize_;
   Counters counters_;
+  // The most in use since the last `trim`.
+  size_t mostLive_ = 0;
 };
 
 }  // namespace graft
