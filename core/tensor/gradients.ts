@@ -78,7 +78,16 @@ const splitV: GradConfig = {
   gradFunc: (dy, _saved, attrs) => ({ x: () => (Array.isArray(dy) ? tf.concat(dy, (attrs as NamedAttrMap & { axis: number }).axis) : tf.clone(dy)) }),
 };
 
-for (const config of [topK, gatherNd, scatterNd, einsum, unpack, splitV]) {
+/** `cumsum`: the sum from the other side; tfjs's own has another shape along any axis but the last. */
+const cumsum: GradConfig = {
+  kernelName: 'Cumsum',
+  gradFunc: (dy, _saved, attrs) => {
+    const { axis, exclusive, reverse } = attrs as NamedAttrMap & { axis: number; exclusive: boolean; reverse: boolean };
+    return { x: () => tf.cumsum(dy as Tensor, axis, exclusive, !reverse) };
+  },
+};
+
+for (const config of [topK, gatherNd, scatterNd, einsum, unpack, splitV, cumsum]) {
   if (tf.getGradient(config.kernelName) != null) tf.unregisterGradient(config.kernelName);
   tf.registerGradient(config);
 }
