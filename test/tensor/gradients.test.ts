@@ -31,6 +31,11 @@ describe('gradients that tfjs leaves out', () => {
     const operands = equation.split('->')[0]!.split(',').map((indices, i) => variable([...indices].map((index) => size[index]!), `e${i}`));
     expectFiniteDifferences(() => tf.tanh(tf.mul(tf.einsum(equation, ...operands), 0.3)), operands);
   });
+
+  it.each([[0, false, false], [1, true, false], [1, false, true], [2, true, true]])('cumsum along axis %i, exclusive %s, reverse %s', (axis, exclusive, reverse) => {
+    const x = variable([2, 3, 4], 'x');
+    expectFiniteDifferences(() => tf.tanh(tf.cumsum(x, axis, exclusive, reverse)), [x]);
+  });
 });
 
 it('measures distances as the largest difference, and NaN as no agreement', () => {
