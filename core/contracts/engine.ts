@@ -11,6 +11,13 @@ export interface WeightSource {
   readonly dtype: 'F32' | 'F16' | 'BF16';
   /** The raw little-endian bytes, row-major; may be a view of a mapped or shared buffer: copy, never keep. */
   bytes(): Uint8Array;
+  /** Where the same bytes lie, of a source in a file: an engine may read or map them itself. */
+  readonly file?: { readonly path: string; readonly start: number; readonly bytes: number };
+}
+
+export interface FreezeOptions {
+  /** Leave the weight in its file, read as it is used: it costs no memory, and time. */
+  readonly mapped?: boolean;
 }
 
 /** A weight that is not trained: opaque to everyone but the engine, which may keep it transposed, packed, quantized or mapped. */
@@ -19,7 +26,7 @@ export interface FrozenWeight {
   /** `[out, in]` for a linear layer, `[vocabulary, d]` for an embedding: the checkpoint's own layout. */
   readonly shape: readonly [number, number];
   readonly dtype: WeightDtype;
-  /** Bytes held. */
+  /** Bytes held; 0 of one that is mapped from its file. */
   readonly bytes: number;
   /** A new f32 tensor `[out, in]`; the caller disposes it. */
   toTensor(): Tensor2D;
@@ -145,10 +152,14 @@ export interface EngineOptimizer {
 export interface Engine {
   readonly info: EngineInfo;
   readonly ops: FusedOps;
+  /** Whether weights can be mapped from their files; without it `mapped` may not be asked for. */
+  readonly mapsWeights?: boolean;
+  /** Whether products use frozen weights in the memory that `freeze` took, and add no packed copies beside them. */
+  readonly packsInPlace?: boolean;
   /** Left out: `portableOptimizer` serves. */
   readonly optimizer?: EngineOptimizer;
   /** Takes a weight over into the engine's own form. */
-  freeze(source: WeightSource, dtype: WeightDtype): FrozenWeight;
+  freeze(source: WeightSource, dtype: WeightDtype, options?: FreezeOptions): FrozenWeight;
   /** Bytes of frozen weights and tensors held. */
   memory(): { readonly frozenBytes: number; readonly tensorBytes: number; readonly tensors: number };
   dispose(): Promise<void>;

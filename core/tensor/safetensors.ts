@@ -77,11 +77,11 @@ export class SafetensorsFile {
 
   /** A tensor as what an engine freezes: nothing is read until the engine asks. */
   source(name: string): WeightSource {
-    const { shape, dtype, file } = this.#entry(name);
+    const { shape, dtype, file, start, bytes } = this.#entry(name);
     if (dtype !== 'F32' && dtype !== 'F16' && dtype !== 'BF16') {
       throw new GraftError('SAFETENSORS_DTYPE', `${name} of ${file} is ${dtype}; weights must be F32, F16 or BF16.`, { hint: 'Save the checkpoint again in one of these.' });
     }
-    return { name, shape, dtype, bytes: () => this.bytes(name) };
+    return { name, shape, dtype, bytes: () => this.bytes(name), file: { path: file, start, bytes } };
   }
 
   /** The values of an F32, F16 or BF16 tensor, in memory of their own. */

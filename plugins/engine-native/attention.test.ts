@@ -1,13 +1,13 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Tensor2D, Tensor3D, Variable } from '@tensorflow/tfjs-core';
-import { portableOps, valueAndGrads, type AttentionShape } from '../../core/index.ts';
+import { portableOps, valueAndGrads, type AttentionShape, type Rotation } from '../../core/index.ts';
 import { constant, distance, expectSame, normals, project, variable } from '../../test/support/gradients.ts';
 import * as naive from '../../test/support/naive-ops.ts';
 import type { NativeBackend } from './backend.ts';
 import { loadAddon } from './binding.ts';
 import { startNative } from './engine.ts';
-import { nativeAttention, type Rotation } from './ops/attention.ts';
+import { nativeAttention } from './ops/attention.ts';
 
 const offsets = (...values: number[]): Int32Array => Int32Array.from(values);
 
@@ -81,18 +81,23 @@ describe.each(loadAddon().isas())('native attention on %s', (isa) => {
       const { q, k, v, shape } = operands(6, 2, size, offsets(0, 1, 3, 40, 75));
       const angles = anglesOf(75, size);
       const definition = (): Tensor3D => portableOps.attention(portableOps.rope(q, angles.cos, angles.sin), portableOps.rope(k, angles.cos, angles.sin), v, shape);
-      expectSame(() => attention(q, k, v, shape, angles), definition, [q, k, v], 4e-5);
+      expectSame(() => attention(q, k, v, { ...shape, rotation: angles }), definition, [q, k, v], 4e-5);
     });
 
     it('refuses keys at other positions than the queries', () => {
       const { q, k, v, shape } = operands(2, 1, 4, offsets(0, 2), offsets(0, 5));
-      expect(() => attention(q, k, v, shape, anglesOf(2, 4))).toThrow('only where they are the same tokens');
+      expect(() => attention(q, k, v, { ...shape, rotation: anglesOf(2, 4) })).toThrow('only where they are of the same tokens');
     });
 
     it('refuses angles of other tokens', () => {
       const { q, k, v, shape } = operands(2, 1, 4, offsets(0, 5));
-      expect(() => attention(q, k, v, shape, anglesOf(4, 4))).toThrow('Attention over 5 tokens with heads of 4 was given angles of shape [4, 2] and [4, 2], not [5, 2].');
+      expect(() => attention(q, k, v, { ...shape, rotation: anglesOf(4, 4) })).toThrow('Attention over 5 tokens with heads of 4 was given angles of shape [4, 2] and [4, 2], not [5, 2].');
     });
+  });
+
+  it('refuses heads that do not share keys evenly', () => {
+    const { q, k, v, shape } = operands(3, 2, 4, offsets(0, 5));
+    expect(() => attention(q, k, v, shape)).toThrow('Attention was given queries [5, 3, 4], keys [5, 2, 4] and values [5, 2, 4]');
   });
 
   it('gives the same bits again, however the threads take turns', () => {

@@ -26,12 +26,14 @@ export interface Addon {
   freezeFile(id: number, path: string, offset: number, bytes: number, storedAs: number, format: number, rows: number, columns: number, mapped: boolean): void;
   releaseWeight(id: number): void;
   drain(): void;
+  /** Calls of each operation and seconds in it, since it was last asked for; waits until nothing is under way. */
+  profile(): Readonly<Record<string, readonly [calls: number, seconds: number]>>;
   memory(): { readonly live: number; readonly cached: number; readonly peak: number };
   trim(): void;
 }
 
-/** Where the addon is built to. */
-export const ADDON = join(import.meta.dirname, 'native', 'build', 'Release', 'graft_native.node');
+/** Where the addon is built to; GRAFT_ADDON names another build of it, such as a sanitized one. */
+export const ADDON = process.env['GRAFT_ADDON'] ?? join(import.meta.dirname, 'native', 'build', 'Release', 'graft_native.node');
 
 /** @throws Error where it was not built or does not load */
 export function loadAddon(): Addon {

@@ -25,7 +25,7 @@ export function probeNative(): EngineProbe {
     return { state: 'available', detail: `${isa}, ${threadsText(availableParallelism())}`, device: 'cpu' };
   } catch (error) {
     const remedy = 'Install a C++ compiler, make and Python 3, and run `npm run build:native`.';
-    if (GraftError.is(error) && error.code === 'NATIVE_NOT_BUILT') return { state: 'no-native-library', detail: 'not built on this machine', remedy };
+    if (GraftError.is(error) && error.code === 'NATIVE_NOT_BUILT') return { state: 'no-native-library', detail: 'not built on this machine; other engines on the processor are several times slower', remedy };
     return { state: 'broken', detail: reasonOf(error), remedy };
   }
 }
@@ -48,8 +48,10 @@ export async function startNative(threads: number | 'auto' = 'auto'): Promise<En
     info: { name: 'native', detail: `${isa}, ${threadsText(count)}`, device: 'cpu', threads: count },
     ops: nativeOps(backend),
     optimizer: nativeOptimizer(backend),
-    freeze: (source, dtype) => {
-      const weight = new NativeWeight(backend, source, dtype, (disposed) => frozen.delete(disposed));
+    mapsWeights: true,
+    packsInPlace: true,
+    freeze: (source, dtype, options = {}) => {
+      const weight = new NativeWeight(backend, source, dtype, options, (disposed) => frozen.delete(disposed));
       frozen.add(weight);
       return weight;
     },

@@ -10,6 +10,8 @@ import { LlamaParameter } from './parameter.ts';
 export interface ReadOptions {
   /** How the engine keeps matrices; `auto`: as the checkpoint stores them. */
   readonly dtype: WeightDtype | 'auto';
+  /** Leave matrices in their files, to be read as they are used. */
+  readonly mapped: boolean;
   readonly signal: AbortSignal;
   /** Told after each tensor. */
   progress(doneBytes: number, totalBytes: number): void;
@@ -38,7 +40,7 @@ export async function readParameters(dir: string, config: LlamaConfig, engine: E
     for (const { name } of shapes) {
       options.signal.throwIfAborted();
       const source = file.source(name);
-      parameters.set(name, new LlamaParameter(engine, source, dtypeOf(source, options.dtype)));
+      parameters.set(name, new LlamaParameter(engine, source, dtypeOf(source, options.dtype), { mapped: options.mapped }));
       done += file.tensors.get(name)!.bytes;
       options.progress(done, total);
       await nextTurn();

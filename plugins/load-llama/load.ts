@@ -29,14 +29,27 @@ export function loadLlama(call: StageCall<LlamaOptions>, code?: string): Promise
     if (Number(config.raw['attention_dropout'] ?? 0) > 0) call.log.warn(`${call.config.model} was pretrained with attention_dropout ${String(config.raw['attention_dropout'])}; it is trained on without.`);
     const random = call.config.init === 'random';
     if (random && !['auto', 'f32'].includes(call.config.dtype)) call.log.warn(`dtype: ${call.config.dtype} has no effect with init: random, whose weights are drawn and kept in f32.`);
+    if (random && call.config.low_memory) call.log.warn('low_memory has no effect with init: random, whose weights are in no file.');
+    else checkLowMemory(call);
     const { dir } = random || texts.commit === undefined ? texts : await findCheckpoint(call, 'all', texts.commit);
     const parameters = random ? randomParameters(config, call.engine, call.seed) : await readParameters(dir, config, call.engine, readOptions(call));
     return { model: new LlamaModel(config, call.engine, parameters, { name: call.config.model, dir, files: await companionsIn(dir) }), tokenizer };
   });
 }
 
+/** @throws GraftError `LOW_MEMORY` for an engine that maps nothing, or for a dtype that no checkpoint stores */
+function checkLowMemory({ config, engine }: Pick<StageCall<LlamaOptions>, 'config' | 'engine'>): void {
+  if (!config.low_memory) return;
+  if (engine.mapsWeights !== true) {
+    throw new GraftError('LOW_MEMORY', `Engine ${engine.info.name} can't leave weights in their files.`, { option: ['low_memory'], hint: 'Take engine: native, or leave low_memory out.' });
+  }
+  if (config.dtype === 'int8' || config.dtype === 'nf4') {
+    throw new GraftError('LOW_MEMORY', `low_memory leaves weights as their files hold them, and dtype: ${config.dtype} would write them anew.`, { option: ['dtype'], hint: `Leave out one of the two. In ${config.dtype} a model takes ${config.dtype === 'nf4' ? 'a quarter' : 'half'} of the memory of bf16.` });
+  }
+}
+
 function readOptions(call: StageCall<LlamaOptions>): ReadOptions {
-  return { dtype: call.config.dtype, signal: call.signal, progress: (done, total) => call.emit({ type: 'progress', label: 'weights', done, total, unit: 'bytes' }) };
+  return { dtype: call.config.dtype, mapped: call.config.low_memory, signal: call.signal, progress: (done, total) => call.emit({ type: 'progress', label: 'weights', done, total, unit: 'bytes' }) };
 }
 
 /** The same without weights: nothing of them is read or downloaded. */
@@ -79,12 +92,13 @@ async function findCheckpoint(call: Call, parts: Parts, revision: string): Promi
   }
 }
 
-/** Whatever is wrong with a checkpoint, the option that named it is where to look. */
+/** Whatever is wrong with a checkpoint, the option that named it is where to look; or the one that asked for more than it can give. */
 async function blamingModel<T>(load: () => Promise<T>): Promise<T> {
   try {
     return await load();
   } catch (error) {
     if (!GraftError.is(error) || error.option !== undefined) throw error;
-    throw new GraftError(error.code, error.message, { option: ['model'], hint: error.hint, cause: error.cause });
+    const option = error.code === 'WEIGHT_MAPPED' ? 'low_memory' : error.code === 'WEIGHT_FREEZE' ? 'dtype' : 'model';
+    throw new GraftError(error.code, error.message, { option: [option], hint: error.hint, cause: error.cause });
   }
 }

@@ -1,5 +1,5 @@
 /** A tensor of the checkpoint: frozen in the engine, with a trained copy for each stack that thawed it. */
-import { bytesOf, GraftError, tf, toFloat32, type Engine, type FrozenWeight, type GraftableParameter, type Parameter, type Weight, type WeightDtype, type WeightSource } from 'graft';
+import { bytesOf, GraftError, tf, toFloat32, type Engine, type FreezeOptions, type FrozenWeight, type GraftableParameter, type Parameter, type Weight, type WeightDtype, type WeightSource } from 'graft';
 
 /** tfjs variable names are global to the process. */
 let thaws = 0;
@@ -15,15 +15,18 @@ export class LlamaParameter implements Parameter {
   readonly #trainedByStack = new Map<string, tf.Variable>();
   #base: FrozenWeight | tf.Tensor1D;
 
-  /** @param keepAs how the engine is to hold a matrix; a vector is held in float32 */
-  constructor(engine: Engine, source: WeightSource, keepAs: WeightDtype) {
+  /**
+   * @param keepAs how the engine is to hold a matrix; a vector is held in float32
+   * @param options of a matrix of the checkpoint; what is assigned later is held in memory
+   */
+  constructor(engine: Engine, source: WeightSource, keepAs: WeightDtype, options?: FreezeOptions) {
     this.name = source.name;
     this.shape = [...source.shape];
     this.size = source.shape.reduce((product, n) => product * n, 1);
     this.storedAs = source.dtype;
     this.#engine = engine;
     this.#keepAs = keepAs;
-    this.#base = source.shape.length === 2 ? engine.freeze(source, keepAs) : tf.keep(tf.tensor1d(toFloat32(source)));
+    this.#base = source.shape.length === 2 ? engine.freeze(source, keepAs, options) : tf.keep(tf.tensor1d(toFloat32(source)));
   }
 
   /** Whether a stack computes with a copy of its own. */

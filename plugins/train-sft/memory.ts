@@ -15,7 +15,7 @@ const UNCOLLECTED = 192 * MIB;
  *     process         what is resident now, apart from tensors: Node, plugins, data (measured, not estimated)
  *     frozen weights  as the engine holds them now
  *     packed weights  what the first step adds: each frozen matrix packed for its product, and the output layer [V, hidden] in
- *                     the other orientation and in blocks
+ *                     the other orientation and in blocks; nothing where the engine packs in place
  *     trainables      4 P
  *     gradients       4 P, and 4 P more while a step's passes are added up
  *     AdamW moments   8 P
@@ -39,7 +39,7 @@ export function estimateMemory({ config, engine }: Pick<CausalLM, 'config' | 'en
   return {
     process: Math.max(0, process.memoryUsage.rss() - frozenBytes - tensorBytes) + SCRATCH,
     'frozen weights': frozenBytes,
-    'packed weights': frozenBytes + 2 * FLOAT * config.vocab_size * config.hidden_size,
+    'packed weights': engine.packsInPlace === true ? 0 : frozenBytes + 2 * FLOAT * config.vocab_size * config.hidden_size,
     trainables: trained,
     gradients: trained * (accumulates ? 2 : 1),
     'AdamW moments': 2 * trained,

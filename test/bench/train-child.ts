@@ -6,6 +6,7 @@ import { tf, type Checkpoints, type Dataset, type Engine, type Logger, type Pack
 import { createScope } from '../../core/kernel/scope.ts';
 import { peakMemory } from '../../core/run/peak-memory.ts';
 import type { NativeBackend } from '../../plugins/engine-native/backend.ts';
+import type { Addon } from '../../plugins/engine-native/binding.ts';
 import { startNative } from '../../plugins/engine-native/engine.ts';
 import { peakGflops } from '../../plugins/engine-native/peak.ts';
 import { startPortable } from '../../plugins/engine-portable/engine.ts';
@@ -30,6 +31,7 @@ const { values } = parseArgs({
     examples: { type: 'string', default: '128' },
     'micro-batch-tokens': { type: 'string', default: '2048' },
     recompute: { type: 'string' },
+    profile: { type: 'boolean', default: false },
   },
 });
 const shape = SHAPES[values.shape]!;
@@ -88,6 +90,7 @@ function sequences(): Packed[] {
   });
 }
 
+const nativeAddon = (): Addon => (tf.backend() as unknown as NativeBackend).native.addon;
 const quiet: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, child: () => quiet };
 const nothingKept: Checkpoints = { save: async (step) => ({ dir: String(step), best: false }), latest: async () => undefined, best: async () => undefined };
 
@@ -111,7 +114,13 @@ for await (const event of train({ ...stageCall, config, model, dataset, grafts: 
   seconds.push(event.seconds);
   tokens.push(event.tokens);
   loss = event.loss;
+  if (values.profile && seconds.length === 1) nativeAddon().profile();
   if (seconds.length === 1) firstStep = performance.now() / 1000 - peakSeconds;
+}
+if (values.profile) {
+  const spent = Object.entries(nativeAddon().profile()).map(([name, [calls, time]]) => ({ name, calls, time }));
+  const all = spent.reduce((sum, { time }) => sum + time, 0);
+  for (const { name, calls, time } of spent.sort((a, b) => b.time - a.time)) process.stdout.write(`${name.padEnd(24)}${String(calls).padStart(8)} calls ${time.toFixed(3).padStart(9)} s ${(100 * (time / all)).toFixed(1).padStart(6)} %\n`);
 }
 peaks.push(measurePeak());
 

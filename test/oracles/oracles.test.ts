@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,23 +8,8 @@ import { renderResult } from '../../core/run/oracles/report.ts';
 import { runOracles } from '../../core/run/oracles/suite.ts';
 import { readTensors, writeTensors } from '../../core/tensor/named-tensors.ts';
 import { graft } from '../support/graft.ts';
+import { describeOracles, STORIES } from '../support/oracle-suite.ts';
 import { ORACLES, strategyHost } from '../support/strategies.ts';
-
-const STORIES = join(ORACLES, '../../../shared/models/stories260k');
-
-const KNOWN = [
-  'peft/base',
-  'peft/lora',
-  'peft/lora_mts',
-  'peft/lora_patterns',
-  'peft/rslora',
-  'peft/merge/mixed_batch',
-  'adapterhub/double_seq_bn',
-  'adapterhub/par_bn',
-  'adapterhub/scaled_par_bn',
-  'adapterhub/seq_bn',
-  'adapterhub/union_seq_bn_lora',
-];
 
 describe('a folder of oracles', async () => {
   const host = await strategyHost();
@@ -87,13 +71,6 @@ describe('a folder of oracles', async () => {
     expect(failed(lora!)).toBe(true);
   });
 
-  it.each(['biased', 'tied'])('may have a base of another shape: %s', async (shape) => {
-    const results = await run(join(ORACLES, 'other_shapes', shape));
-    expect(results.length).toBeGreaterThan(7);
-    expect(results.filter(({ state }) => state !== 'checked')).toEqual([]);
-    expect(results.filter(failed)).toEqual([]);
-  });
-
   it('fails where a tensor that ten steps trained is not the one saved under its name', async () => {
     const dir = await folderWith('peft/lora', 'lora', () => {});
     const path = join(dir, 'peft', 'lora', 'after10', 'adapter_model.safetensors');
@@ -123,40 +100,4 @@ describe('a folder of oracles', async () => {
   });
 });
 
-describe('the reference implementations', async () => {
-  const host = await strategyHost();
-  const results = new Map<string, OracleResult>();
-  for await (const result of runOracles(ORACLES, STORIES, host)) results.set(result.method, result);
-
-  it.each(KNOWN)('compute what we do: %s', (method) => {
-    const result = results.get(method);
-    expect(result).toMatchObject({ state: 'checked' });
-    expect(failed(result!), JSON.stringify(result)).toBe(false);
-  });
-
-  it('are followed through ten steps of AdamW, and in the names and shapes of what is saved', () => {
-    for (const method of KNOWN.filter((name) => name !== 'peft/base' && !name.includes('merge/'))) {
-      const result = results.get(method)!;
-      expect(result.state === 'checked' && result.checks.map(({ name }) => name), method).toEqual(expect.arrayContaining(['logits', 'loss', 'losses', 'after 10', 'trainable']));
-    }
-  });
-
-  it('merge a LoRA into the same weights', () => {
-    const result = results.get('peft/lora')!;
-    expect(result.state === 'checked' && result.checks.map(({ name }) => name)).toEqual(expect.arrayContaining(['merged weights', 'merged logits']));
-  });
-
-  it('have methods that no plugin claims: these are listed with the reason, and are no failure', () => {
-    const unknown = [...results.values()].filter(({ state }) => state === 'unknown');
-    for (const result of unknown) expect(result).toMatchObject({ reason: expect.stringMatching(/\.$|no plugin/) });
-    expect(unknown.some(failed)).toBe(false);
-  });
-
-  describe.skipIf(!existsSync(STORIES))('on real weights (../shared/models/stories260k)', () => {
-    it.each(['stories260k/greedy', 'stories260k/lora_sft'])('compute what we do: %s', (method) => {
-      const result = results.get(method);
-      expect(result).toMatchObject({ state: 'checked' });
-      expect(failed(result!), JSON.stringify(result)).toBe(false);
-    });
-  });
-});
+describeOracles('portable');

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { LoadedModel, Logger, StageCall } from '../../core/index.ts';
+import type { Engine, LoadedModel, Logger, StageCall } from '../../core/index.ts';
 import { createScope } from '../../core/kernel/scope.ts';
 import { loadLlama } from '../../plugins/load-llama/load.ts';
 import type { LlamaOptions } from '../../plugins/load-llama/options.ts';
@@ -8,11 +8,11 @@ import { testEngine } from './engine.ts';
 
 const quiet: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, child: () => quiet };
 
-/** A call of the load plugin, on the engine of the tests. */
-export async function loadCall(model: string, options: Partial<LlamaOptions> = {}): Promise<StageCall<LlamaOptions>> {
+/** A call of the load plugin, on the engine of the tests unless another is given. */
+export async function loadCall(model: string, options: Partial<LlamaOptions> = {}, engine?: Engine): Promise<StageCall<LlamaOptions>> {
   return {
-    config: { revision: 'main', dtype: 'auto', ...options, model },
-    engine: await testEngine(),
+    config: { revision: 'main', dtype: 'auto', low_memory: false, ...options, model },
+    engine: engine ?? (await testEngine()),
     seed: 0,
     log: quiet,
     signal: new AbortController().signal,

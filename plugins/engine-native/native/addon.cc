@@ -130,13 +130,15 @@ void write(const Napi::CallbackInfo& info) {
   const int64_t id = integerAt(info, 0);
   const Bytes from = bytesOf(info[1]);
   void* block = rt.arena.take(from.size);
-  std::memcpy(block, from.data, from.size);
+  // An array without elements has no address.
+  if (from.size > 0) std::memcpy(block, from.data, from.size);
   rt.enqueue([&rt, id, block, size = from.size] { rt.adopt(id, block, size); }, "write", from.size);
 }
 
 void copyOut(Runtime& rt, int64_t id, const Bytes& to) {
   const Buffer& buffer = rt.slot(id);
-  std::memcpy(to.data, buffer.data, to.size < buffer.bytes ? to.size : buffer.bytes);
+  const size_t size = to.size < buffer.bytes ? to.size : buffer.bytes;
+  if (size > 0) std::memcpy(to.data, buffer.data, size);
 }
 
 // read(id, typed array): waits for the tensor and copies it.
@@ -207,7 +209,7 @@ void freeze(const Napi::CallbackInfo& info) {
   Runtime& rt = running(info.Env());
   const Bytes from = bytesOf(info[1]);
   auto owned = std::make_unique<OwnedStorage>(from.size);
-  std::memcpy(owned->writable(), from.data, from.size);
+  if (from.size > 0) std::memcpy(owned->writable(), from.data, from.size);
   enqueueWeight(rt, integerAt(info, 0), std::move(owned), static_cast<Stored>(integerAt(info, 2)), static_cast<Format>(integerAt(info, 3)), integerAt(info, 4), integerAt(info, 5), info[6].As<Napi::Boolean>(), from.size);
 }
 
@@ -230,6 +232,20 @@ void releaseWeight(const Napi::CallbackInfo& info) {
 
 // Waits until everything is done.
 void drain(const Napi::CallbackInfo& info) { running(info.Env()).drain(); }
+
+// profile() -> { name: [calls, seconds] } since it was last asked for
+Napi::Value profile(const Napi::CallbackInfo& info) {
+  Runtime& rt = running(info.Env());
+  Napi::Object spent = Napi::Object::New(info.Env());
+  rt.drain();
+  for (const auto& [name, each] : rt.takeProfile()) {
+    Napi::Array pair = Napi::Array::New(info.Env(), 2);
+    pair.Set(0u, static_cast<double>(each.calls));
+    pair.Set(1u, each.seconds);
+    spent.Set(name, pair);
+  }
+  return spent;
+}
 
 Napi::Value memory(const Napi::CallbackInfo& info) {
   Napi::Object counters = Napi::Object::New(info.Env());
@@ -259,6 +275,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("freezeFile", freezeFile);
   add("releaseWeight", releaseWeight);
   add("drain", drain);
+  add("profile", profile);
   add("memory", memory);
   add("trim", trim);
   return exports;

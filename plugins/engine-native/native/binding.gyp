@@ -2,7 +2,7 @@
   'variables': {
     # Warnings that GCC 12 gives for its own intrinsics.
     'quiet': ['-Wno-uninitialized', '-Wno-maybe-uninitialized', '-Wno-psabi'],
-    'kernel_flags': ['-std=c++17', '-O3', '-fno-exceptions', '-fno-rtti', '-fno-math-errno', '-fno-trapping-math', '-fvisibility=hidden'],
+    'kernel_flags': ['-std=c++17', '-O<!(node -p "process.env.GRAFT_SANITIZE ? 1 : 3")', '-fno-exceptions', '-fno-rtti', '-fno-math-errno', '-fno-trapping-math', '-fvisibility=hidden'],
     'avx2': ['-mavx2', '-mfma', '-mf16c'],
     'avx512': ['-mavx2', '-mfma', '-mf16c', '-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mprefer-vector-width=512'],
     # Set GRAFT_SANITIZE=address,undefined to look for mistakes of memory: see test/sanitize.

@@ -1,4 +1,4 @@
-import { attentionSegments, checkRotation, fused, type AttentionShape } from 'graft';
+import { attentionSegments, checkRotation, fused, GraftError, type AttentionShape } from 'graft';
 import type { Tensor, Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
 import type { NativeBackend } from '../backend.ts';
 
@@ -12,7 +12,7 @@ const NONE = -1;
  *
  * With `rotation` it is `attention(rope(q), rope(k), v)`, and no turned copy of q or k is ever stored.
  *
- * @throws GraftError `ATTENTION_SHAPE` where offsets and tensors disagree, `ATTENTION_ROTATION` where keys stand at other positions than
+ * @throws GraftError `ATTENTION_SHAPE` where offsets, heads and tensors disagree, `ATTENTION_ROTATION` where keys stand at other positions than
  * queries, or the angles are not of these tokens
  */
 export function nativeAttention(backend: NativeBackend) {
@@ -23,6 +23,7 @@ export function nativeAttention(backend: NativeBackend) {
     const [keys, groups] = k.shape;
     const { queryOffsets, keyOffsets, scale, window = 0, rotation } = shape;
     attentionSegments(shape, queries, keys);
+    checkHeads(q, k, v);
     if (rotation !== undefined) checkRotation(rotation, q, shape);
 
     const sizes = [heads, groups, size, scale, Number.isFinite(window) ? window : 0, queryOffsets.length, ...queryOffsets, keyOffsets.length, ...keyOffsets];
@@ -52,4 +53,11 @@ export function nativeAttention(backend: NativeBackend) {
       },
     });
   };
+}
+
+function checkHeads(q: Tensor3D, k: Tensor3D, v: Tensor3D): void {
+  const [, heads, size] = q.shape;
+  const [, groups, keySize] = k.shape;
+  if (heads % groups === 0 && size === keySize && k.shape.join() === v.shape.join()) return;
+  throw new GraftError('ATTENTION_SHAPE', `Attention was given queries [${q.shape.join(', ')}], keys [${k.shape.join(', ')}] and values [${v.shape.join(', ')}]: keys and values must have one shape, heads of the queries' size, and a number of heads that divides the queries'.`);
 }

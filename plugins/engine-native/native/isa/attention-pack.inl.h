@@ -168,7 +168,7 @@ struct PanelReach {
 };
 
 // The lanes whose row sees the key.
-inline IntVec sees(IntVec last, int32_t window, int32_t key) { return (last >= key) & (last - window < key); }
+inline IntVec sees(IntVec last, int32_t window, int32_t key) { return (last >= allInt(key)) & (last < allInt(key) + window); }
 
 // Where the row's numbers lie in what has the shape of q.
 inline int64_t rowOffset(const graft::AttentionPair& pair, int64_t row) { return row / pair.group * pair.queryStride + row % pair.group * pair.size; }

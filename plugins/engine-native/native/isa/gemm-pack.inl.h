@@ -11,6 +11,35 @@ constexpr int kTileRows = 6;
 #endif
 constexpr int kTileColumns = 2 * kLanes;
 
+#if defined(__AVX512F__)
+// Rows of 16 words -> columns, in registers.
+inline void turn16(__m512i r[16]) {
+  __m512i t[16];
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  for (int i = 0; i < 4; i++) {
+    t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
+    t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
+    t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
+    t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
+  }
+  for (int i = 0; i < 4; i++) {
+    r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
+    r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
+    r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
+    r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
+  }
+}
+#endif
+
 void packLeft(const float* a, int64_t rowStride, int64_t columnStride, int rows, int64_t k, float* out) {
   if (columnStride != 1) {
     for (int64_t j = 0; j < k; j++) {
@@ -20,6 +49,15 @@ void packLeft(const float* a, int64_t rowStride, int64_t columnStride, int rows,
   }
   // Sixteen columns at a time: each row's cache line is read once.
   int64_t j = 0;
+#if defined(__AVX512F__)
+  const auto inside = static_cast<__mmask16>((1u << rows) - 1);
+  for (; j + 16 <= k; j += 16) {
+    __m512i r[16];
+    for (int i = 0; i < 16; i++) r[i] = i < rows ? _mm512_loadu_si512(a + i * rowStride + j) : _mm512_setzero_si512();
+    turn16(r);
+    for (int l = 0; l < 16; l++) _mm512_mask_storeu_epi32(out + (j + l) * rows, inside, r[l]);
+  }
+#endif
   for (; j + 16 <= k; j += 16) {
     for (int i = 0; i < rows; i++) {
       const float* from = a + i * rowStride + j;
@@ -35,6 +73,22 @@ void packLeft(const float* a, int64_t rowStride, int64_t columnStride, int rows,
 void packLeftBf16(const float* a, int64_t rowStride, int64_t columnStride, int rows, int64_t k, uint16_t* out) {
   int64_t j = 0;
   if (columnStride == 1) {
+#if defined(__AVX512F__)
+    // A pair along k is one word.
+    const auto inside = static_cast<__mmask16>((1u << rows) - 1);
+    for (; j + 32 <= k; j += 32) {
+      __m512i r[16];
+      for (int i = 0; i < 16; i++) {
+        r[i] = _mm512_setzero_si512();
+        if (i >= rows) continue;
+        const float* from = a + i * rowStride + j;
+        const HalfVec first = narrow(load(from)), second = narrow(load(from + 16));
+        r[i] = _mm512_inserti64x4(_mm512_castsi256_si512((__m256i)first), (__m256i)second, 1);
+      }
+      turn16(r);
+      for (int l = 0; l < 16; l++) _mm512_mask_storeu_epi32(out + (j + 2 * l) * rows, inside, r[l]);
+    }
+#endif
     for (; j + kLanes <= k; j += kLanes) {
       for (int i = 0; i < rows; i++) {
         const HalfVec narrowed = narrow(load(a + i * rowStride + j));
@@ -65,35 +119,6 @@ void panelDown(const float* b, int64_t ld, int64_t k, int columns, float* out) {
     for (int c = 0; c < kTileColumns; c++) out[c] = c < columns ? b[c] : 0;
   }
 }
-
-#if defined(__AVX512F__)
-// Rows of 16 words -> columns, in registers.
-inline void turn16(__m512i r[16]) {
-  __m512i t[16];
-  for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-  }
-  for (int i = 0; i < 16; i += 4) {
-    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-  }
-  for (int i = 0; i < 4; i++) {
-    t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-    t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-    t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-    t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-  }
-  for (int i = 0; i < 4; i++) {
-    r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
-    r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
-    r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
-    r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
-  }
-}
-#endif
 
 // 32-bit words, whatever they hold: in [columns][k], ld words apart -> out [k][kTileColumns].
 inline void turnWords(const uint32_t* b, int64_t ld, int64_t k, int columns, uint32_t* out) {

@@ -8,6 +8,7 @@
 #include "elements.h"
 #include "gemm.h"
 #include "loss.h"
+#include "quant.h"
 #include "rows.h"
 
 namespace graft {
@@ -19,6 +20,7 @@ struct Isa {
   AttentionKernels attention;
   ElementKernels elements;
   LossKernels loss;
+  QuantKernels quant;
 };
 
 const Isa& isaBase();

@@ -7,11 +7,12 @@
 #include "elements.inl.h"
 #include "rows.inl.h"
 #include "loss.inl.h"
+#include "quant.inl.h"
 
 namespace graft {
 
 const Isa& GRAFT_ISA_FUNCTION() {
-  static const Isa isa = {GRAFT_ISA_NAME, gemmKernels, rowsKernels, attentionKernels, elementsKernels, lossKernels};
+  static const Isa isa = {GRAFT_ISA_NAME, gemmKernels, rowsKernels, attentionKernels, elementsKernels, lossKernels, quantKernels};
   return isa;
 }
 

@@ -68,7 +68,7 @@ class Sweep {
   // Rows start .. start + rows of those that have a target. Logits are made for `step` classes at a time, their rows ld apart.
   const int64_t start, rows, step, ld;
 
-  Sweep(Runtime& runtime, const OutputLayer& layer, const float* hidden, const Targeted& targeted, int64_t from, int64_t count)
+  Sweep(Runtime& runtime, const OutputLayer& layer, const float* hidden, const Targeted& targeted, int64_t from, int64_t count, bool transposes)
       : rt(runtime),
         w(layer),
         bf16(w.across.computesBf16(rt.isa)),
@@ -77,17 +77,19 @@ class Sweep {
         step(ceilDiv(ceilDiv(w.classes, ceilDiv(w.classes, kClasses)), rt.isa.gemm.nr) * rt.isa.gemm.nr),
         // Rows a power of two apart would share few lines of the cache.
         ld(step + 16),
-        gathered(rt.scratch<float>(static_cast<size_t>(rows * w.d))),
-        left(rt, rows, w.d, bf16),
-        logits(rt.scratch<float>(static_cast<size_t>(rows * ld))) {
-    rt.pool.run(blocks().count(), [&](int64_t block, int) {
-      const int64_t first = blocks().start(block);
-      for (int64_t i = first; i < first + blocks().height(block); i++) std::memcpy(hiddenRows() + i * w.d, hidden + targeted.rows[static_cast<size_t>(start + i)] * w.d, static_cast<size_t>(w.d) * 4);
-      left.pack(block, hiddenRows() + first * w.d, w.d, 1);
-    });
+        left(rt, rows, w.d, bf16) {
+    const auto place = [&](int64_t row) { return targeted.rows[static_cast<size_t>(start + row)]; };
+    hiddenRows = hidden + place(0) * w.d;
+    if (place(rows - 1) - place(0) != rows - 1) {
+      gathered.emplace(rt.scratch<float>(static_cast<size_t>(rows * w.d)));
+      hiddenRows = gathered->get();
+      for (int64_t i = 0; i < rows; i++) std::memcpy(gathered->get() + i * w.d, hidden + place(i) * w.d, static_cast<size_t>(w.d) * 4);
+    }
+    rt.pool.run(blocks().count(), [&](int64_t block, int) { left.pack(block, hiddenRows + blocks().start(block) * w.d, w.d, 1); });
+    if (!transposes) gathered.reset();
+    logits.emplace(rt.scratch<float>(static_cast<size_t>(rows * ld)));
   }
 
-  float* hiddenRows() const { return gathered.get(); }
   const RowBlocks& blocks() const { return left.blocks(); }
 
   // For each range of classes: take(first class, classes, logits, first row, rows) on all threads, a block of rows each, which turns
@@ -96,11 +98,11 @@ class Sweep {
   void run(float* out, const Take& take, const Done& done) const {
     for (int64_t first = 0; first < w.classes; first += step) {
       const int64_t columns = std::min(step, w.classes - first);
-      left.multiply(w.across, 0, first, columns, logits.get(), ld, false);
+      left.multiply(w.across, 0, first, columns, logits->get(), ld, false);
       std::optional<Prepacked> packed;
       if (out != nullptr) packed.emplace(rt, rows, columns, bf16);
       rt.pool.run(blocks().count(), [&](int64_t block, int) {
-        float* from = logits.get() + blocks().start(block) * ld;
+        float* from = logits->get() + blocks().start(block) * ld;
         take(first, columns, from, blocks().start(block), blocks().height(block));
         if (out != nullptr) packed->pack(block, from, ld, 1);
       });
@@ -110,23 +112,24 @@ class Sweep {
     }
   }
 
-  // dW [classes, d] of a range of classes (+)= coefficients^T hidden.
+  // Where it `transposes`: dW [classes, d] of a range of classes (+)= coefficients^T hidden.
   void addTransposed(int64_t first, int64_t columns, float* dw) const {
     const Prepacked turned(rt, columns, rows, false);
-    rt.pool.run(turned.blocks().count(), [&](int64_t block, int) { turned.pack(block, logits.get() + turned.blocks().start(block), 1, ld); });
-    turned.multiply(Right::ofTensor(hiddenRows(), w.d, 1), 0, 0, w.d, dw + first * w.d, w.d, start > 0);
+    rt.pool.run(turned.blocks().count(), [&](int64_t block, int) { turned.pack(block, logits->get() + turned.blocks().start(block), 1, ld); });
+    turned.multiply(Right::ofTensor(hiddenRows, w.d, 1), 0, 0, w.d, dw + first * w.d, w.d, start > 0);
   }
 
  private:
-  Scratch<float> gathered;
   Prepacked left;
-  Scratch<float> logits;
+  const float* hiddenRows;
+  std::optional<Scratch<float>> gathered;
+  std::optional<Scratch<float>> logits;
 };
 
 template <class Use>
-void eachSweep(Runtime& rt, const OutputLayer& w, const float* hidden, const Targeted& targeted, const Use& use) {
+void eachSweep(Runtime& rt, const OutputLayer& w, const float* hidden, const Targeted& targeted, bool transposes, const Use& use) {
   const int64_t count = targeted.count(), chunks = ceilDiv(count, kRows);
-  for (int64_t i = 0; i < chunks; i++) use(Sweep(rt, w, hidden, targeted, count * i / chunks, count * (i + 1) / chunks - count * i / chunks));
+  for (int64_t i = 0; i < chunks; i++) use(Sweep(rt, w, hidden, targeted, count * i / chunks, count * (i + 1) / chunks - count * i / chunks, transposes));
 }
 
 // hidden, its rows and d, W, classes, targets; out loss [rows]; and where wanted, of the R rows with a target: out directions [R, d], the
@@ -143,7 +146,7 @@ void crossEntropy(Runtime& rt, Args& args) {
   const LossKernels& kernels = rt.isa.loss;
   auto targetRows = rt.scratch<float>(static_cast<size_t>(rt.pool.threads() * d));
 
-  eachSweep(rt, w, hidden, targeted, [&](const Sweep& sweep) {
+  eachSweep(rt, w, hidden, targeted, false, [&](const Sweep& sweep) {
     const int32_t* classes = targeted.classes.data() + sweep.start;
     float* out = directions == nullptr ? nullptr : directions + sweep.start * d;
     auto kept = rt.scratch<float>(static_cast<size_t>(sweep.rows * 4));
@@ -218,7 +221,7 @@ void crossEntropyBackward(Runtime& rt, Args& args) {
     targetFactors[i] = -scale * statistics[2 * count + i];
   }
 
-  eachSweep(rt, w, hidden, targeted, [&](const Sweep& sweep) {
+  eachSweep(rt, w, hidden, targeted, true, [&](const Sweep& sweep) {
     auto sums = rt.scratch<float>(static_cast<size_t>(dhidden == nullptr ? 1 : sweep.rows * d));
     const auto take = [&](int64_t first, int64_t columns, float* logits, int64_t row, int rows) {
       const int64_t at = sweep.start + row;

@@ -1,11 +1,14 @@
 #include "mapping.h"
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <stdexcept>
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace graft {
@@ -26,18 +29,35 @@ class Descriptor {
   int fd_;
 };
 
+// Pages of a mapping count as this process's memory from when they are read until they are let go. Products read a matrix from end to end,
+// some of them many times over, and the next product reads another: a matrix goes when another mapping is read, so that one at most is
+// resident, and no page is asked for twice in a product.
 class MappedStorage : public Storage {
  public:
-  MappedStorage(void* base, size_t length, size_t skip, size_t bytes) : base_(base), length_(length), skip_(skip), bytes_(bytes) {}
-  ~MappedStorage() override { munmap(base_, length_); }
-  const void* data() const override { return static_cast<const char*>(base_) + skip_; }
+  MappedStorage(void* base, size_t length, size_t skip, size_t bytes) : base_(static_cast<char*>(base)), length_(length), skip_(skip), bytes_(bytes) {}
+  ~MappedStorage() override {
+    const MappedStorage* self = this;
+    lastRead_.compare_exchange_strong(self, nullptr);
+    munmap(base_, length_);
+  }
+  const void* data() const override { return base_ + skip_; }
   size_t bytes() const override { return bytes_; }
-  void used(size_t, size_t) const override { madvise(base_, length_, MADV_DONTNEED); }
+  void reading() const override {
+    if (lastRead_.load(std::memory_order_relaxed) == this) return;
+    const MappedStorage* before = lastRead_.exchange(this);
+    if (before != nullptr && before != this) madvise(before->base_, before->length_, MADV_DONTNEED);
+  }
 
  private:
-  void* base_;
+  static std::atomic<const MappedStorage*> lastRead_;
+  char* base_;
   size_t length_, skip_, bytes_;
 };
+
+std::atomic<const MappedStorage*> MappedStorage::lastRead_{nullptr};
+
+// One read of the operating system, at most.
+constexpr int64_t kReadBytes = int64_t{1} << 30;
 
 }  // namespace
 
@@ -46,7 +66,7 @@ std::unique_ptr<Storage> readFile(const std::string& path, int64_t offset, int64
   auto storage = std::make_unique<OwnedStorage>(static_cast<size_t>(bytes));
   int64_t done = 0;
   while (done < bytes) {
-    const ssize_t count = pread(file.get(), static_cast<char*>(storage->writable()) + done, static_cast<size_t>(bytes - done), offset + done);
+    const ssize_t count = pread(file.get(), static_cast<char*>(storage->writable()) + done, static_cast<size_t>(std::min(bytes - done, kReadBytes)), offset + done);
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) throw std::runtime_error("can't read " + path + ": " + (count == 0 ? "it is shorter than its header says" : std::strerror(errno)));
     done += count;
@@ -56,6 +76,10 @@ std::unique_ptr<Storage> readFile(const std::string& path, int64_t offset, int64
 
 std::unique_ptr<Storage> mapFile(const std::string& path, int64_t offset, int64_t bytes) {
   Descriptor file(path);
+  struct stat status;
+  if (fstat(file.get(), &status) != 0) throw std::runtime_error("can't map " + path + ": " + std::strerror(errno));
+  // Reading a mapping beyond the end of its file ends the process.
+  if (status.st_size < offset + bytes) throw std::runtime_error("can't map " + path + ": it is shorter than its header says");
   const int64_t page = sysconf(_SC_PAGESIZE);
   const int64_t start = offset / page * page;
   const auto skip = static_cast<size_t>(offset - start);

@@ -22,8 +22,8 @@ class Storage {
   virtual ~Storage() = default;
   virtual const void* data() const = 0;
   virtual size_t bytes() const = 0;
-  // Tells that a range has been read: a mapping lets its pages go.
-  virtual void used(size_t /*from*/, size_t /*bytes*/) const {}
+  // Told before it is read: a mapping lets go of the one that was read before.
+  virtual void reading() const {}
 };
 
 class OwnedStorage : public Storage {
@@ -51,7 +51,7 @@ struct Weight {
   std::unique_ptr<Storage> storage;
   // int8: the scale of each row [rows].
   std::unique_ptr<OwnedStorage> scales;
-  // nf4: see quantized.h.
+  // nf4: see isa/quant.h.
   std::unique_ptr<OwnedStorage> absmax;
   std::unique_ptr<OwnedStorage> absmaxScales;
   float absmaxOffset = 0;
@@ -65,6 +65,8 @@ struct Weight {
 
   // Elements [row, from .. from + count) as float32.
   void read(const Isa& isa, int64_t row, int64_t from, int64_t count, float* out) const;
+  // The same rounded to bf16: of int8 and nf4 alone.
+  void readBf16(const Isa& isa, int64_t row, int64_t from, int64_t count, uint16_t* out) const;
 
   // Bytes of scratch that the two below may need for a panel of k.
   static size_t scratchBytes(const Isa& isa, int64_t k);

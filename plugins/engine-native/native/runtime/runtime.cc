@@ -1,5 +1,7 @@
 #include "runtime.h"
 
+#include <chrono>
+
 #include "../ops/weight.h"
 
 namespace graft {
@@ -130,7 +132,11 @@ void Runtime::execute(const Command& command, const double* numbers) {
       return;
     }
     Args args(*this, numbers + command.from, command.count);
+    const auto began = std::chrono::steady_clock::now();
     command.operation(*this, args);
+    Spent& spent = profile_[command.name];
+    spent.calls++;
+    spent.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   } catch (const std::bad_alloc&) {
     fail(std::string("out of memory in ") + command.name);
   } catch (const std::exception& error) {
@@ -138,6 +144,12 @@ void Runtime::execute(const Command& command, const double* numbers) {
   } catch (...) {
     fail(std::string(command.name) + " failed");
   }
+}
+
+std::map<std::string, Runtime::Spent> Runtime::takeProfile() {
+  std::map<std::string, Spent> taken(profile_.begin(), profile_.end());
+  profile_.clear();
+  return taken;
 }
 
 void Runtime::fail(const std::string& message) {

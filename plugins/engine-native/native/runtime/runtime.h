@@ -6,12 +6,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <unordered_map>
 #include <vector>
 
 #include "../isa/isa.h"
@@ -108,6 +111,12 @@ class Runtime {
   void drain();
   // Runs `done` on the executing thread after everything enqueued so far, with the error if there was one.
   void after(std::function<void(std::exception_ptr)> done);
+  // Time spent in each operation since it was last asked for; only where nothing is under way.
+  struct Spent {
+    uint64_t calls = 0;
+    double seconds = 0;
+  };
+  std::map<std::string, Spent> takeProfile();
   // Lets go of what is enqueued, undone: the process is on its way out.
   void abandon();
 
@@ -154,11 +163,14 @@ class Runtime {
   void execute(const Command& command, const double* numbers);
   void fail(const std::string& message);
 
-  std::vector<Buffer> slots_;
+  // A deque: operations hold references while they make further tensors.
+  std::deque<Buffer> slots_;
   std::vector<Weight*> weights_;
   uint64_t nextSerial_ = 1;
   // Tensors that the operation under way has made.
   std::vector<int64_t> made_;
+  // By the operation's name, which is one pointer for each.
+  std::unordered_map<const char*, Spent> profile_;
 
   std::mutex mutex_;
   std::condition_variable wake_;
