@@ -9,7 +9,7 @@ const CONFIG = {
 };
 
 it('lets the event loop go on while a step is computed: a tick waits for far less than a step', async () => {
-  const engine = await startNative();
+  const engine = await startNative(2);
   let last = performance.now();
   let [longest, ticks] = [0, 0];
   const tick = (): void => {
@@ -21,7 +21,7 @@ it('lets the event loop go on while a step is computed: a tick waits for far les
   const seconds: number[] = [];
   const timer = setInterval(tick, 20);
   try {
-    for await (const event of randomTraining(engine, { config: CONFIG, batch: 6, length: 256, steps: 3, dropout: 0.05 })) {
+    for await (const event of randomTraining(engine, { config: CONFIG, batch: 6, length: 256, steps: 2, dropout: 0.05 })) {
       if (event.type !== 'step') continue;
       seconds.push(event.seconds);
       if (seconds.length > 1) continue;
@@ -33,7 +33,7 @@ it('lets the event loop go on while a step is computed: a tick waits for far les
   } finally {
     clearInterval(timer);
   }
-  const step = Math.min(...seconds.slice(1));
+  const step = seconds[1]!;
   expect(longest / 1000).toBeLessThan(step / 3);
   expect(ticks).toBeGreaterThan(6);
 }, 60_000);
