@@ -99,9 +99,12 @@ const measurePeak = (): number => (engine.info.name === 'native' ? peakGflops(tf
 const ready = performance.now();
 const peaks = [measurePeak()];
 const peakSeconds = (performance.now() - ready) / 1000;
+const megabytes = (): string => (process.memoryUsage.rss() / 2 ** 20).toFixed(0);
+if (values.profile) process.stdout.write(`resident before the model: ${megabytes()} MiB\n`);
 const model = makeModel(engine);
 // The stand-in for a checkpoint is no part of a training.
 globalThis.gc?.();
+if (values.profile) process.stdout.write(`with the model: ${megabytes()} MiB\n`);
 const stageCall = { engine, seed: 1, log: quiet, signal: new AbortController().signal, scope: createScope('bench', quiet), baseDir: tmpdir(), cacheDir: tmpdir(), emit: () => {} };
 const lora = { r: 8, lora_alpha: 16, lora_dropout: 0, target_modules: 'all-linear', rank_pattern: {}, alpha_pattern: {}, use_rslora: false, bias: 'none' as const, ensure_weight_tying: false, init_lora_weights: true as const };
 const graft = await injectLora({ ...stageCall, config: lora, target: model.target('bench') });
@@ -120,6 +123,8 @@ for await (const event of train({ ...stageCall, config, model, dataset, grafts: 
   if (seconds.length === 1) firstStep = performance.now() / 1000 - peakSeconds;
 }
 if (values.profile) {
+  const { arenaBytes, arenaCachedBytes, arenaPeakBytes } = tf.memory() as unknown as Record<string, number>;
+  process.stdout.write(`at the end: ${megabytes()} MiB; arena ${JSON.stringify({ arenaBytes, arenaCachedBytes, arenaPeakBytes })}, heap ${(process.memoryUsage().heapTotal / 2 ** 20).toFixed(0)} MiB, external ${(process.memoryUsage().external / 2 ** 20).toFixed(0)} MiB\n`);
   const spent = Object.entries(nativeAddon().profile()).map(([name, [calls, time]]) => ({ name, calls, time }));
   const all = spent.reduce((sum, { time }) => sum + time, 0);
   for (const { name, calls, time } of spent.sort((a, b) => b.time - a.time)) process.stdout.write(`${name.padEnd(24)}${String(calls).padStart(8)} calls ${time.toFixed(3).padStart(9)} s ${(100 * (time / all)).toFixed(1).padStart(6)} %\n`);

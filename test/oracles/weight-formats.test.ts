@@ -5,11 +5,11 @@ import type { Engine, WeightDtype } from '../../core/index.ts';
 import { packRows, type Rows } from '../../core/run/oracles/rows.ts';
 import { trainSteps } from '../../core/run/oracles/train.ts';
 import { graftFromFolder, recognizeFolder } from '../../core/run/recognize.ts';
-import { loadCall, oracleDir, sharedDir } from '../../test/support/model.ts';
-import { setUpInject } from '../../test/support/strategies.ts';
-import lora from '../inject-lora/index.ts';
-import { loadLlama } from '../load-llama/load.ts';
-import { startNative } from './engine.ts';
+import { loadCall, oracleDir, sharedDir } from '../support/model.ts';
+import { setUpInject } from '../support/strategies.ts';
+import lora from '../../plugins/inject-lora/index.ts';
+import { loadLlama } from '../../plugins/load-llama/load.ts';
+import { startNative } from '../../plugins/engine-native/engine.ts';
 
 const shared = sharedDir();
 if (shared === undefined) console.warn('Skipped: ../shared is not here, so training on quantized weights is not held against the stories260k oracle.');
