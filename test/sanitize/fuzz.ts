@@ -74,8 +74,13 @@ function compare(call: Call, actual: Values, expected: Values, path: string): vo
   if (actual.length !== expected.length) throw new Error(`${path}: ${call.label} made ${actual.length} tensors, not ${expected.length}`);
   expected.forEach((values, which) => {
     const ours = actual[which]!;
+    // The loss is a sum over the value's elements, and off by a part of what was added up, not of what is left.
+    const terms = which === 1 ? expected[0]! : values;
     let largest = 1;
-    for (let i = 0; i < values.length; i++) if (Math.abs(values[i]!) < Infinity) largest = Math.max(largest, Math.abs(values[i]!));
+    for (let i = 0; i < terms.length; i++) {
+      const size = Math.abs(terms[i]!);
+      if (size < Infinity) largest = which === 1 ? largest + size : Math.max(largest, size);
+    }
     for (let i = 0; i < Math.max(values.length, ours.length); i++) {
       const [a, b] = [ours[i]!, values[i]!];
       if (Object.is(a, b) || a === b || Math.abs(a - b) <= call.tolerance * largest) continue;
