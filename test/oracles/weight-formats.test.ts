@@ -21,7 +21,10 @@ interface LoraSft {
   readonly losses: number[];
 }
 
-describe.skipIf(shared === undefined)('LoRA on real weights', () => {
+/** 24 steps of 2,048 tokens. */
+const TIMEOUT = 180_000;
+
+describe.skipIf(shared === undefined)('LoRA on real weights', { timeout: TIMEOUT }, () => {
   const dir = join(oracleDir(), 'stories260k');
   let engine: Engine;
   let oracle: LoraSft;
