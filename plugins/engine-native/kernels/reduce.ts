@@ -48,9 +48,9 @@ const reduction = ({ name, axes: key = 'axis', from }: Reduction): NativeKernel 
   // Of nothing, every operation has rules of its own.
   if (operation === undefined || product(x.shape) === 0) return undefined;
   const axes = tf.util.parseAxisParam(attrs[key] as number | number[], x.shape);
-  const operand = castTo(backend, x, dtype);
+  const operand = x.dtype === dtype ? x : castTo(backend, x, dtype);
   const y = reduce(backend, operation, operand, axes, dtype);
-  backend.disposeData(operand.dataId);
+  if (operand !== x) backend.disposeData(operand.dataId);
   return attrs['keepDims'] === true ? { ...y, shape: tf.backend_util.expandShapeToKeepDim(y.shape, axes) } : y;
 };
 

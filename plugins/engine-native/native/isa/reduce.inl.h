@@ -4,7 +4,7 @@ namespace {
 namespace elements {
 
 // Numbers that are added up in float32 before their sum goes on in float64.
-constexpr int64_t kShortSum = 1024;
+constexpr int64_t kShortSum = 64 * kLanes;
 constexpr int64_t kShortSumDown = 128;
 
 inline Vec loadPadded(const float* p, int count, float padding) {
