@@ -156,6 +156,8 @@ export interface Engine {
   readonly mapsWeights?: boolean;
   /** Whether products use frozen weights in the memory that `freeze` took, and add no packed copies beside them. */
   readonly packsInPlace?: boolean;
+  /** Whether what is cheap to compute again, such as a norm, is not kept for a backward. */
+  readonly rematerializes?: boolean;
   /** Left out: `portableOptimizer` serves. */
   readonly optimizer?: EngineOptimizer;
   /** Takes a weight over into the engine's own form. */

@@ -50,6 +50,7 @@ export async function startNative(threads: number | 'auto' = 'auto'): Promise<En
     optimizer: nativeOptimizer(backend),
     mapsWeights: true,
     packsInPlace: true,
+    rematerializes: true,
     freeze: (source, dtype, options = {}) => {
       const weight = new NativeWeight(backend, source, dtype, options, (disposed) => frozen.delete(disposed));
       frozen.add(weight);

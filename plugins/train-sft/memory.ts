@@ -20,10 +20,10 @@ const UNCOLLECTED = 192 * MIB;
  *     gradients       4 P, and 4 P more while a step's passes are added up
  *     AdamW moments   8 P
  *     copies          trainables and gradients read back for the optimizer and a checkpoint: 16 P, of which more than 4 P is
- *                     collected in time where it is much
- *     activations     4 T layers (9 hidden + 3 keys + 3 intermediate): what a decoder layer keeps for its backward (two norms,
- *                     queries before and after their rotation, attention, its projection, both sums, the MLP's output; keys
- *                     before and after, values; gate, up and their product). Attention's scores are computed again, not kept.
+ *                     collected in time where it is much; 12 P for a checkpoint alone where the engine has an optimizer
+ *     activations     4 T layers (6 hidden + 2 keys + 3 intermediate): what a decoder layer keeps for its backward (two norms,
+ *                     queries, attention and both sums; keys, values; gate, up and their product). Attention's scores are
+ *                     computed again, not kept; where the engine rematerializes, so are the norms and the product.
  *                     With `recompute: block`, 4 T hidden for each layer, and all that for one.
  *     logits          three arrays of one chunk of rows by the vocabulary
  *
@@ -34,7 +34,8 @@ const UNCOLLECTED = 192 * MIB;
 export function estimateMemory({ config, engine }: Pick<CausalLM, 'config' | 'engine'>, trainables: readonly Trainable[], tokens: number, accumulates: boolean, recompute: 'none' | 'block'): Record<string, number> {
   const { frozenBytes, tensorBytes } = engine.memory();
   const trained = FLOAT * trainables.reduce((sum, { variable }) => sum + variable.size, 0);
-  const keptPerLayer = 9 * config.hidden_size + 3 * config.num_key_value_heads * config.head_dim + 3 * config.intermediate_size;
+  const [ofHidden, ofInner] = engine.rematerializes === true ? [4, 2] : [6, 3];
+  const keptPerLayer = ofHidden * config.hidden_size + 2 * config.num_key_value_heads * config.head_dim + ofInner * config.intermediate_size;
   const rows = Math.min(tokens, Math.max(1, Math.floor(LOGITS_CHUNK / config.vocab_size)));
   return {
     process: Math.max(0, process.memoryUsage.rss() - frozenBytes - tensorBytes) + SCRATCH,
@@ -43,7 +44,7 @@ export function estimateMemory({ config, engine }: Pick<CausalLM, 'config' | 'en
     trainables: trained,
     gradients: trained * (accumulates ? 2 : 1),
     'AdamW moments': 2 * trained,
-    copies: Math.min(4 * trained, trained + UNCOLLECTED),
+    copies: engine.optimizer === undefined ? Math.min(4 * trained, trained + UNCOLLECTED) : Math.min(3 * trained, UNCOLLECTED),
     activations: FLOAT * tokens * (recompute === 'block' ? config.num_hidden_layers * config.hidden_size + keptPerLayer : config.num_hidden_layers * keptPerLayer),
     logits: 3 * FLOAT * rows * config.vocab_size,
   };

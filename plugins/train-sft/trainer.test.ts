@@ -235,7 +235,7 @@ describe('training', () => {
       gradients: 2 * trained,
       'AdamW moments': 2 * trained,
       copies: 4 * trained,
-      activations: 4 * planned.maxMicroBatchTokens * 2 * (9 * 32 + 3 * 16 + 3 * 48),
+      activations: 4 * planned.maxMicroBatchTokens * 2 * (6 * 32 + 2 * 16 + 3 * 48),
       logits: 3 * 4 * planned.maxMicroBatchTokens * 64,
       'frozen weights': model.engine.memory().frozenBytes,
       'packed weights': model.engine.memory().frozenBytes + 2 * 4 * 64 * 32,

@@ -1,8 +1,9 @@
 /** One training of the benchmark, in a process of its own: the last line it prints is its figures as JSON. */
 import { readFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { parseArgs } from 'node:util';
-import { tf, type Checkpoints, type Dataset, type Engine, type Logger, type Packed, type WeightDtype, type WeightSource } from '../../core/index.ts';
+import { tf, writeShardedSafetensors, type Checkpoints, type Dataset, type Engine, type Logger, type Packed, type WeightDtype, type WeightSource } from '../../core/index.ts';
 import { createScope } from '../../core/kernel/scope.ts';
 import { peakMemory } from '../../core/run/peak-memory.ts';
 import type { NativeBackend } from '../../plugins/engine-native/backend.ts';
@@ -12,6 +13,7 @@ import { peakGflops } from '../../plugins/engine-native/peak.ts';
 import { startPortable } from '../../plugins/engine-portable/engine.ts';
 import { injectLora } from '../../plugins/inject-lora/lora.ts';
 import { parameterShapes } from '../../plugins/load-llama/architecture.ts';
+import { readParameters } from '../../plugins/load-llama/checkpoint.ts';
 import { parseConfig } from '../../plugins/load-llama/config.ts';
 import { LlamaModel } from '../../plugins/load-llama/model.ts';
 import { LlamaParameter } from '../../plugins/load-llama/parameter.ts';
@@ -32,6 +34,8 @@ const { values } = parseArgs({
     'micro-batch-tokens': { type: 'string', default: '2048' },
     recompute: { type: 'string' },
     profile: { type: 'boolean', default: false },
+    mapped: { type: 'string' },
+    write: { type: 'string' },
   },
 });
 const shape = SHAPES[values.shape]!;
@@ -62,23 +66,28 @@ function randomBytes(size: number, seed: number, stored: 'F32' | 'BF16', room: U
   return room.subarray(0, 2 * size);
 }
 
-function makeModel(engine: Engine): LlamaModel {
-  const config = parseConfig('config.json', configOf(shape));
-  const shapes = parameterShapes(config);
-  const stored = values.dtype === 'f32' ? 'F32' : 'BF16';
+const modelConfig = parseConfig('config.json', configOf(shape));
+const stored = values.dtype === 'f32' ? 'F32' : 'BF16';
+
+/** Every tensor of the shape; the bytes are made when they are asked for, in a room that all share. */
+function sources(): WeightSource[] {
+  const shapes = parameterShapes(modelConfig);
   const sizes = shapes.map((each) => each.shape.reduce((a, b) => a * b, 1));
   const room = new Uint8Array(Math.max(...sizes) * (stored === 'F32' ? 4 : 2));
-  const parameters = new Map(
-    shapes.map(({ name, shape: dims }, i) => {
-      const bytes = (): Uint8Array => {
-        if (dims.length === 2) return randomBytes(sizes[i]!, i + 1, stored, room);
-        return new Uint8Array(new Float32Array(sizes[i]!).fill(1).buffer);
-      };
-      const source: WeightSource = { name, shape: dims, dtype: dims.length === 2 ? stored : 'F32', bytes };
-      return [name, new LlamaParameter(engine, source, values.dtype as WeightDtype)] as const;
-    }),
-  );
-  return new LlamaModel(config, engine, parameters, { name: values.shape, dir: tmpdir(), files: [] });
+  return shapes.map(({ name, shape: dims }, i) => {
+    const matrix = dims.length === 2;
+    const bytes = (): Uint8Array => (matrix ? randomBytes(sizes[i]!, i + 1, stored, room) : new Uint8Array(new Float32Array(sizes[i]!).fill(1).buffer));
+    return { name, shape: dims, dtype: matrix ? stored : 'F32', bytes };
+  });
+}
+
+async function makeModel(engine: Engine): Promise<LlamaModel> {
+  const origin = { name: values.shape, dir: tmpdir(), files: [] };
+  if (values.mapped !== undefined) {
+    const parameters = await readParameters(values.mapped, modelConfig, engine, { dtype: 'auto', mapped: true, signal: new AbortController().signal, progress: () => {} });
+    return new LlamaModel(modelConfig, engine, parameters, origin);
+  }
+  return new LlamaModel(modelConfig, engine, new Map(sources().map((source) => [source.name, new LlamaParameter(engine, source, values.dtype as WeightDtype)])), origin);
 }
 
 /** Sequences of one example, every token trained on, as the peer's script has them. */
@@ -94,6 +103,13 @@ const nativeAddon = (): Addon => (tf.backend() as unknown as NativeBackend).nati
 const quiet: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, child: () => quiet };
 const nothingKept: Checkpoints = { save: async (step) => ({ dir: String(step), best: false }), latest: async () => undefined, best: async () => undefined };
 
+if (values.write !== undefined) {
+  await mkdir(values.write, { recursive: true });
+  await writeShardedSafetensors(values.write, sources().map(({ name, shape: dims, dtype, bytes }) => ({ name, shape: dims, dtype, bytes: () => Uint8Array.from(bytes()) })), 4e9);
+  process.stdout.write('{}\n');
+  process.exit(0);
+}
+
 const engine = values.engine === 'native' ? await startNative() : await startPortable();
 const measurePeak = (): number => (engine.info.name === 'native' ? peakGflops(tf.backend() as unknown as NativeBackend, engine.info.detail.split(',')[0]!, engine.info.threads, values.dtype !== 'f32') : Number.NaN);
 const ready = performance.now();
@@ -101,7 +117,7 @@ const peaks = [measurePeak()];
 const peakSeconds = (performance.now() - ready) / 1000;
 const megabytes = (): string => (process.memoryUsage.rss() / 2 ** 20).toFixed(0);
 if (values.profile) process.stdout.write(`resident before the model: ${megabytes()} MiB\n`);
-const model = makeModel(engine);
+const model = await makeModel(engine);
 // The stand-in for a checkpoint is no part of a training.
 globalThis.gc?.();
 if (values.profile) process.stdout.write(`with the model: ${megabytes()} MiB\n`);

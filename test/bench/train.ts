@@ -1,11 +1,13 @@
 /** Training steps of whole models, ours and PEFT's in turn: tokens a second, share of the machine's peak, memory, time to the first step. */
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { SHAPES } from './shapes.ts';
 
+const CHILD = join(import.meta.dirname, 'train-child.ts');
 const SHARED = fileURLToPath(new URL('../../../shared', import.meta.url));
 
 interface Case {
@@ -30,7 +32,7 @@ interface Figures {
   readonly detail?: string;
 }
 
-/** `npm run bench -- train [--shapes 15m,135m,1b] [--dtypes f32,bf16] [--seqs 256,512] [--lengths FILE|none] [--runs 3] [--steps 3] [--peers DIR] [--peer-script FILE] [--engine native] [--recompute block] [--micro-batch-tokens N]` */
+/** `npm run bench -- train [--shapes 15m,135m,1b] [--dtypes f32,bf16] [--seqs 256,512] [--lengths FILE|none] [--runs 3] [--steps 3] [--peers DIR] [--peer-script FILE] [--engine native] [--recompute block] [--micro-batch-tokens N] [--low-memory]` */
 export async function benchTrain(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...args],
@@ -47,6 +49,7 @@ export async function benchTrain(args: readonly string[]): Promise<void> {
       engine: { type: 'string', default: 'native' },
       recompute: { type: 'string' },
       'micro-batch-tokens': { type: 'string' },
+      'low-memory': { type: 'boolean', default: false },
     },
   });
   const lengths = existsSync(values.lengths) ? values.lengths : undefined;
@@ -54,10 +57,14 @@ export async function benchTrain(args: readonly string[]): Promise<void> {
   const cases = casesOf(values.shapes.split(','), values.dtypes.split(',') as Case['dtype'][], values.seqs.split(',').filter(Boolean).map(Number), lengths !== undefined);
   process.stdout.write(`${'shape'.padEnd(6)}${'dtype'.padEnd(6)}${'data'.padEnd(16)}${'tokens/s'.padStart(10)}${'of peak'.padStart(9)}${'MiB'.padStart(7)}${'first'.padStart(8)}`);
   process.stdout.write(values.peers === undefined ? '\n' : ` |${'PEFT'.padStart(9)}${'MiB'.padStart(7)}${'first'.padStart(8)} |${'speed'.padStart(8)}${'memory'.padStart(8)}\n`);
+  const written = mkdtempSync(join(tmpdir(), 'graft-bench-'));
+  process.on('exit', () => rmSync(written, { recursive: true, force: true }));
   for (const each of cases) {
+    const checkpoint = values['low-memory'] ? join(written, `${each.shape}-${each.dtype}`) : undefined;
+    if (checkpoint !== undefined && !existsSync(checkpoint)) figuresOf(process.execPath, ['--import', 'tsx', CHILD, ...flags({ shape: each.shape, dtype: each.dtype, write: checkpoint })]);
     const ours: Figures[] = [];
     const theirs: Figures[] = [];
-    const own = [join(import.meta.dirname, 'train-child.ts'), ...flags({ engine: values.engine, shape: each.shape, dtype: each.dtype, steps: values.steps, recompute: values.recompute, 'micro-batch-tokens': values['micro-batch-tokens'] }), ...dataFlags(each, lengths, values.examples)];
+    const own = [CHILD, ...flags({ mapped: checkpoint, engine: values.engine, shape: each.shape, dtype: each.dtype, steps: values.steps, recompute: values.recompute, 'micro-batch-tokens': values['micro-batch-tokens'] }), ...dataFlags(each, lengths, values.examples)];
     const peer = [values['peer-script'], ...flags({ shape: each.shape, dtype: each.dtype === 'f32' ? 'float32' : 'bfloat16', steps: values.steps }), ...dataFlags(each, lengths, values.examples), ...(each.group === true ? ['--group'] : [])];
     for (let run = 0; run < Number(values.runs); run++) {
       ours.push(figuresOf(process.execPath, ['--expose-gc', '--import', 'tsx', ...own]));
