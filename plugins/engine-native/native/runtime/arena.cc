@@ -95,14 +95,17 @@ void giveBlock(void* block, size_t bytes) { release(block, bytes); }
 Arena::~Arena() { trim(); }
 
 void* Arena::take(size_t bytes) {
-  const size_t size = rounded(bytes);
+  size_t size = rounded(bytes);
   std::lock_guard<std::mutex> lock(mutex_);
   void* block = nullptr;
-  const auto found = bySize_.find(size);
-  if (found != bySize_.end() && !found->second.empty()) {
+  // The smallest kept block that holds it, unless it is far larger or not worth it: batches of other lengths ask for other sizes.
+  auto found = bySize_.lower_bound(size);
+  while (found != bySize_.end() && found->second.empty()) ++found;
+  if (found != bySize_.end() && (found->first == size || (!kExact && size >= kMapped && found->first <= size + size / 2))) {
     block = found->second.back();
     found->second.pop_back();
-    counters_.cached -= size;
+    counters_.cached -= found->first;
+    if (found->first != size) largerThanAsked_[block] = size = found->first;
   } else {
     try {
       block = allocate(size);
@@ -119,8 +122,13 @@ void* Arena::take(size_t bytes) {
 }
 
 void Arena::give(void* block, size_t bytes) {
-  const size_t size = rounded(bytes);
+  size_t size = rounded(bytes);
   std::lock_guard<std::mutex> lock(mutex_);
+  const auto larger = largerThanAsked_.find(block);
+  if (larger != largerThanAsked_.end()) {
+    size = larger->second;
+    largerThanAsked_.erase(larger);
+  }
   counters_.live -= size;
   bySize_[size].push_back(block);
   counters_.cached += size;

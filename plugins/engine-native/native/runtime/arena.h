@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <unordered_map>
 #include <vector>
 
 namespace graft {
@@ -43,6 +44,8 @@ class Arena {
 
   mutable std::mutex mutex_;
   std::map<size_t, std::vector<void*>> bySize_;
+  // Blocks in use that are larger than what was asked for, and their sizes.
+  std::unordered_map<void*, size_t> largerThanAsked_;
   Counters counters_;
   // The most in use since the last `trim`.
   size_t mostLive_ = 0;
