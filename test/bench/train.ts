@@ -32,29 +32,15 @@ interface Figures {
   readonly detail?: string;
 }
 
-/** `npm run bench -- train [--shapes 15m,135m,1b] [--dtypes f32,bf16] [--seqs 256,512] [--lengths FILE|none] [--runs 3] [--steps 3] [--peers DIR] [--peer-script FILE] [--engine native] [--recompute block] [--micro-batch-tokens N] [--low-memory]` */
+const USAGE = `npm run bench -- train [--shapes 15m,135m,1b] [--dtypes f32,bf16] [--seqs 256,512|none] [--lengths FILE|none] [--examples 128]
+  [--runs 3] [--steps 3] [--peers DIR] [--peer-script FILE] [--engine native] [--recompute block] [--micro-batch-tokens N] [--low-memory]`;
+
+/** As {@link USAGE} has it; options that don't parse end the process with 2. */
 export async function benchTrain(args: readonly string[]): Promise<void> {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      shapes: { type: 'string', default: '15m,135m,1b' },
-      dtypes: { type: 'string', default: 'f32,bf16' },
-      seqs: { type: 'string', default: '256,512' },
-      lengths: { type: 'string', default: join(SHARED, 'data/alpaca_lengths.json') },
-      examples: { type: 'string', default: '128' },
-      runs: { type: 'string', default: '3' },
-      steps: { type: 'string', default: '3' },
-      peers: { type: 'string' },
-      'peer-script': { type: 'string', default: join(SHARED, 'bench/peft_baseline.py') },
-      engine: { type: 'string', default: 'native' },
-      recompute: { type: 'string' },
-      'micro-batch-tokens': { type: 'string' },
-      'low-memory': { type: 'boolean', default: false },
-    },
-  });
+  const values = optionsOf(args);
   const lengths = existsSync(values.lengths) ? values.lengths : undefined;
   if (lengths === undefined && values.lengths !== 'none') process.stdout.write(`${values.lengths} is not there: real lengths are left out\n`);
-  const cases = casesOf(values.shapes.split(','), values.dtypes.split(',') as Case['dtype'][], values.seqs.split(',').filter(Boolean).map(Number), lengths !== undefined);
+  const cases = casesOf(values.shapes.split(','), values.dtypes.split(',') as Case['dtype'][], values.seqs === 'none' ? [] : values.seqs.split(',').map(Number), lengths !== undefined);
   process.stdout.write(`${'shape'.padEnd(6)}${'dtype'.padEnd(6)}${'data'.padEnd(16)}${'tokens/s'.padStart(10)}${'of peak'.padStart(9)}${'MiB'.padStart(7)}${'first'.padStart(8)}`);
   process.stdout.write(values.peers === undefined ? '\n' : ` |${'PEFT'.padStart(9)}${'MiB'.padStart(7)}${'first'.padStart(8)} |${'speed'.padStart(8)}${'memory'.padStart(8)}\n`);
   const written = mkdtempSync(join(tmpdir(), 'graft-bench-'));
@@ -74,10 +60,37 @@ export async function benchTrain(args: readonly string[]): Promise<void> {
   }
 }
 
+function optionsOf(args: readonly string[]) {
+  const options = {
+    shapes: { type: 'string', default: '15m,135m,1b' },
+    dtypes: { type: 'string', default: 'f32,bf16' },
+    seqs: { type: 'string', default: '256,512' },
+    lengths: { type: 'string', default: join(SHARED, 'data/alpaca_lengths.json') },
+    examples: { type: 'string', default: '128' },
+    runs: { type: 'string', default: '3' },
+    steps: { type: 'string', default: '3' },
+    peers: { type: 'string' },
+    'peer-script': { type: 'string', default: join(SHARED, 'bench/peft_baseline.py') },
+    engine: { type: 'string', default: 'native' },
+    recompute: { type: 'string' },
+    'micro-batch-tokens': { type: 'string' },
+    'low-memory': { type: 'boolean', default: false },
+  } as const;
+  try {
+    return parseArgs({ args: [...args], options }).values;
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n${USAGE}\n`);
+    process.exit(2);
+  }
+}
+
 /** Fixed lengths as 512 tokens a step, and real lengths against the peer as it comes and with its examples sorted. */
 function casesOf(shapes: readonly string[], dtypes: readonly Case['dtype'][], seqs: readonly number[], real: boolean): Case[] {
-  const unknown = shapes.find((shape) => !(shape in SHAPES));
-  if (unknown !== undefined) throw new Error(`no shape is named ${unknown}; there are ${Object.keys(SHAPES).join(', ')}`);
+  const unknown = shapes.find((shape) => !(shape in SHAPES)) ?? dtypes.find((dtype) => dtype !== 'f32' && dtype !== 'bf16') ?? seqs.find((seq) => !(seq >= 1));
+  if (unknown !== undefined) {
+    process.stderr.write(`${unknown} is no shape (${Object.keys(SHAPES).join(', ')}), no dtype (f32, bf16) and no length.\n${USAGE}\n`);
+    process.exit(2);
+  }
   return shapes.flatMap((shape) =>
     dtypes.flatMap((dtype): Case[] => [
       ...seqs.map((seq) => ({ shape, dtype, seq, batch: Math.max(1, 512 / seq) })),

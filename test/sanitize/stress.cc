@@ -1,4 +1,4 @@
-// Threads against the pool and the queue, for ThreadSanitizer: stress SECONDS SEED. `stress 0` prints what a job costs.
+// Threads against the pool and the queue, and blocks of the arena, for ThreadSanitizer: stress SECONDS SEED. `stress 0` prints what a job costs.
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -6,6 +6,8 @@
 #include <future>
 #include <random>
 #include <stdexcept>
+#include <utility>
+#include <vector>
 
 #include "isa/isa.h"
 #include "runtime/runtime.h"
@@ -86,6 +88,49 @@ void queue(std::mt19937& random, Clock::time_point end) {
   }
 }
 
+// Blocks of all sizes, marked on each page: two that overlap, or one that is given back to the system too soon, lose their marks.
+void memory(std::mt19937& random, Clock::time_point end) {
+  struct Block {
+    char* data;
+    size_t bytes;
+    char mark;
+  };
+  constexpr size_t kPage = 4096;
+  constexpr size_t kSlack = size_t{64} << 20;
+  while (Clock::now() < end) {
+    graft::Arena arena;
+    std::vector<Block> blocks;
+    size_t most = 0;
+    for (int step = 0; step < 20000 && Clock::now() < end; step++) {
+      if (blocks.empty() || (blocks.size() < 60 && random() % 2 == 0)) {
+        const size_t bytes = 1 + random() % (size_t{1} << (6 + random() % 18));
+        Block block{static_cast<char*>(arena.take(bytes)), bytes, static_cast<char>(random())};
+        for (size_t i = 0; i < bytes; i += kPage) block.data[i] = block.mark;
+        block.data[bytes - 1] = block.mark;
+        blocks.push_back(block);
+      } else {
+        std::swap(blocks[random() % blocks.size()], blocks.back());
+        const Block block = blocks.back();
+        blocks.pop_back();
+        for (size_t i = 0; i < block.bytes; i += kPage) expect(block.data[i] == block.mark, "a block was written by another");
+        expect(block.data[block.bytes - 1] == block.mark, "a block's end was written by another");
+        arena.give(block.data, block.bytes);
+      }
+      const auto counted = arena.counters();
+      most = std::max(most, counted.live);
+      // Chunks that are free in part stay whole, two for each block at most.
+      expect(counted.live + counted.cached <= most + kSlack + blocks.size() * (size_t{4} << 20), "more is kept than was ever in use");
+      if (random() % 5000 == 0) {
+        arena.trim();
+        most = arena.counters().live;
+      }
+    }
+    for (const Block& block : blocks) arena.give(block.data, block.bytes);
+    arena.trim();
+    expect(arena.counters().live == 0 && arena.counters().cached == 0, "an arena without blocks holds memory");
+  }
+}
+
 void cost() {
   Pool pool(2);
   std::atomic<int64_t> sum{0};
@@ -125,9 +170,10 @@ int main(int, char** argv) {
   const auto seed = static_cast<unsigned>(std::atol(argv[2]));
   std::mt19937 random(seed);
   std::printf("stress: %.0f s, seed %u\n", seconds, seed);
-  const auto half = std::chrono::milliseconds(static_cast<int64_t>(seconds * 500));
-  jobs(random, Clock::now() + half);
-  queue(random, Clock::now() + half);
+  const auto third = std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000 / 3));
+  jobs(random, Clock::now() + third);
+  queue(random, Clock::now() + third);
+  memory(random, Clock::now() + third);
   std::printf("stress: nothing found\n");
   return 0;
 }

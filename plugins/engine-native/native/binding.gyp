@@ -30,7 +30,7 @@
       'target_name': 'graft_native',
       'sources': [
         'addon.cc',
-        'runtime/arena.cc', 'runtime/pool.cc', 'runtime/runtime.cc',
+        'runtime/arena.cc', 'runtime/space.cc', 'runtime/pool.cc', 'runtime/runtime.cc',
         'isa/choose.cc',
         '<!@(node -p "require(\'fs\').readdirSync(\'ops\').filter((f) => f.endsWith(\'.cc\')).sort().map((f) => \'ops/\' + f).join(\' \')")',
       ],

@@ -14,7 +14,6 @@ namespace {
 
 constexpr size_t kAlignment = 64;
 constexpr size_t kHugePage = size_t{2} << 20;
-// A multiple of the page, as are the steps of sizes from here on.
 constexpr size_t kMapped = size_t{1} << 20;
 // What no machine has, and a negative size turns into.
 constexpr size_t kAbsurd = size_t{1} << 47;
@@ -26,10 +25,18 @@ constexpr bool kExact = true;
 constexpr bool kExact = false;
 #endif
 
-// Sizes come in steps of an eighth of their power of two, so that nearly equal ones share blocks.
+// Blocks from here on are cut from address space.
+#if defined(_WIN32)
+constexpr size_t kLarge = kAbsurd + 1;
+#else
+constexpr size_t kLarge = kExact ? kAbsurd + 1 : size_t{256} << 10;
+#endif
+
+// Small sizes come in steps of an eighth of their power of two, so that nearly equal ones share blocks.
 size_t rounded(size_t bytes) {
   if (bytes > kAbsurd) throw std::bad_alloc();
   if (kExact) return bytes > 0 ? bytes : 1;
+  if (bytes >= kLarge) return (bytes + Space::kStep - 1) / Space::kStep * Space::kStep;
   if (bytes <= 256) return 256;
   size_t power = 256;
   while (power * 2 < bytes) power *= 2;
@@ -94,45 +101,48 @@ void giveBlock(void* block, size_t bytes) { release(block, bytes); }
 
 Arena::~Arena() { trim(); }
 
-void* Arena::take(size_t bytes) {
-  size_t size = rounded(bytes);
-  std::lock_guard<std::mutex> lock(mutex_);
-  void* block = nullptr;
-  // The smallest kept block that holds it, unless it is far larger or not worth it: batches of other lengths ask for other sizes.
-  auto found = bySize_.lower_bound(size);
-  while (found != bySize_.end() && found->second.empty()) ++found;
-  if (found != bySize_.end() && (found->first == size || (!kExact && size >= kMapped && found->first <= size + size / 2))) {
-    block = found->second.back();
-    found->second.pop_back();
-    counters_.cached -= found->first;
-    if (found->first != size) largerThanAsked_[block] = size = found->first;
-  } else {
-    try {
-      block = allocate(size);
-    } catch (const std::bad_alloc&) {
-      shrink(0);
-      block = allocate(size);
-    }
+void* Arena::takeSmall(size_t size) {
+  const auto kept = small_.find(size);
+  if (kept != small_.end() && !kept->second.empty()) {
+    void* block = kept->second.back();
+    kept->second.pop_back();
+    smallKept_ -= size;
+    return block;
   }
+  return allocate(size);
+}
+
+void* Arena::take(size_t bytes) {
+  const size_t size = rounded(bytes);
+  const auto attempt = [&] { return size >= kLarge ? large_.take(size) : takeSmall(size); };
+  std::lock_guard<std::mutex> lock(mutex_);
+  void* block;
+  try {
+    block = attempt();
+  } catch (const std::bad_alloc&) {
+    keepWithin(0);
+    block = attempt();
+  }
+  if (size >= kLarge) largeLive_ += size;
   counters_.live += size;
   if (counters_.live > counters_.peak) counters_.peak = counters_.live;
   if (counters_.live > mostLive_) mostLive_ = counters_.live;
-  shrink(keptAtMost());
+  keepWithin(keptAtMost());
   return block;
 }
 
 void Arena::give(void* block, size_t bytes) {
-  size_t size = rounded(bytes);
+  const size_t size = rounded(bytes);
   std::lock_guard<std::mutex> lock(mutex_);
-  const auto larger = largerThanAsked_.find(block);
-  if (larger != largerThanAsked_.end()) {
-    size = larger->second;
-    largerThanAsked_.erase(larger);
-  }
   counters_.live -= size;
-  bySize_[size].push_back(block);
-  counters_.cached += size;
-  shrink(keptAtMost());
+  if (size >= kLarge) {
+    large_.give(block, size);
+    largeLive_ -= size;
+  } else {
+    small_[size].push_back(block);
+    smallKept_ += size;
+  }
+  keepWithin(keptAtMost());
 }
 
 // Used and unused blocks together stay within what was in use at once: keeping them costs no more memory than there has been, and a step
@@ -146,18 +156,22 @@ size_t Arena::keptAtMost() const {
 void Arena::trim() {
   std::lock_guard<std::mutex> lock(mutex_);
   mostLive_ = counters_.live;
-  shrink(0);
+  keepWithin(0);
 }
 
-// The largest go first: they are the ones whose size rarely comes again.
-void Arena::shrink(size_t limit) {
-  for (auto it = bySize_.rbegin(); it != bySize_.rend() && counters_.cached > limit; ++it) {
-    while (!it->second.empty() && counters_.cached > limit) {
+// Large blocks go first, since they come back in any size, and of the small ones the largest, whose size rarely comes again.
+void Arena::keepWithin(size_t limit) {
+  counters_.cached = smallKept_ + large_.held() - largeLive_;
+  if (counters_.cached <= limit) return;
+  large_.release(largeLive_ + (limit > smallKept_ ? limit - smallKept_ : 0));
+  for (auto it = small_.rbegin(); it != small_.rend() && smallKept_ > limit; ++it) {
+    while (!it->second.empty() && smallKept_ > limit) {
       release(it->second.back(), it->first);
       it->second.pop_back();
-      counters_.cached -= it->first;
+      smallKept_ -= it->first;
     }
   }
+  counters_.cached = smallKept_ + large_.held() - largeLive_;
 }
 
 }  // namespace graft

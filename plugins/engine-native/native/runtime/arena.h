@@ -1,12 +1,12 @@
-// Memory of tensors: 64-byte aligned blocks, kept for reuse, since a training step asks for the same sizes again and again
-// and a fresh block costs a page fault for every 4 KiB.
+// Memory of tensors: 64-byte aligned blocks, kept for reuse, since a fresh block costs a page fault for every 4 KiB.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <mutex>
-#include <unordered_map>
 #include <vector>
+
+#include "space.h"
 
 namespace graft {
 
@@ -29,7 +29,7 @@ class Arena {
   // Frees every block that nothing uses.
   void trim();
 
-  // Bytes in use, kept for reuse, and in use at most so far.
+  // Bytes in use, kept for reuse (with what is unused of the pages of those in use), and in use at most so far.
   struct Counters {
     size_t live = 0, cached = 0, peak = 0;
   };
@@ -39,13 +39,16 @@ class Arena {
   }
 
  private:
-  void shrink(size_t limit);
+  void* takeSmall(size_t size);
+  void keepWithin(size_t limit);
   size_t keptAtMost() const;
 
   mutable std::mutex mutex_;
-  std::map<size_t, std::vector<void*>> bySize_;
-  // Blocks in use that are larger than what was asked for, and their sizes.
-  std::unordered_map<void*, size_t> largerThanAsked_;
+  // Small blocks that are kept, by size, and their bytes.
+  std::map<size_t, std::vector<void*>> small_;
+  size_t smallKept_ = 0;
+  Space large_;
+  size_t largeLive_ = 0;
   Counters counters_;
   // The most in use since the last `trim`.
   size_t mostLive_ = 0;
