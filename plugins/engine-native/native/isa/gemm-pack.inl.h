@@ -216,11 +216,17 @@ void panelAcrossWide(const uint16_t* b, int64_t ld, int64_t k, int columns, floa
   }
 }
 
+inline void prefetchLines(const void* from, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(from) + i);
+}
+
 void panelTurned(const float* panels, int64_t k, int64_t n0, int64_t n, int64_t k0, int columns, float* out) {
   // Row n of the matrix is column n % nr of panel n / nr; n0 begins a panel.
   for (int64_t done = 0; done < n; done += kTileColumns) {
     const float* panel = panels + ((n0 + done) / kTileColumns * k + k0) * kTileColumns;
     const int count = static_cast<int>(n - done < kTileColumns ? n - done : kTileColumns);
+    // The next lies a panel away, where the processor does not look by itself.
+    if (done + kTileColumns < n) prefetchLines(panel + k * kTileColumns, columns * kTileColumns * 4);
     // [columns][nr] -> [count][nr]
     turnWords(reinterpret_cast<const uint32_t*>(panel), kTileColumns, count, columns, reinterpret_cast<uint32_t*>(out) + done * kTileColumns);
   }

@@ -14,7 +14,6 @@ namespace graft {
 
 namespace {
 
-constexpr size_t kPage = 4096;
 // Numbers that are converted at a time.
 constexpr int64_t kStrip = 256;
 constexpr float kLargestF16 = 65504;
@@ -25,8 +24,8 @@ int64_t panelsOf(int64_t n, int nr) { return (n + nr - 1) / nr; }
 
 }  // namespace
 
-// Some room behind: vectors are read whole. A multiple of the page where it is large.
-OwnedStorage::OwnedStorage(size_t bytes) : bytes_(bytes), taken_((bytes + 128 + kPage - 1) / kPage * kPage) { data_ = takeBlock(taken_); }
+// Some room behind: vectors are read whole.
+OwnedStorage::OwnedStorage(size_t bytes) : bytes_(bytes), taken_(bytes + 128) { data_ = takeBlock(taken_); }
 
 OwnedStorage::~OwnedStorage() { giveBlock(data_, taken_); }
 

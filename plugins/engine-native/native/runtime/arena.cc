@@ -4,17 +4,11 @@
 #include <cstdlib>
 #include <new>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 namespace graft {
 
 namespace {
 
 constexpr size_t kAlignment = 64;
-constexpr size_t kHugePage = size_t{2} << 20;
-constexpr size_t kMapped = size_t{1} << 20;
 // What no machine has, and a negative size turns into.
 constexpr size_t kAbsurd = size_t{1} << 47;
 
@@ -44,29 +38,7 @@ size_t rounded(size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
-#if defined(__linux__)
-// Straight from the system, so that it has back what is freed: malloc would keep blocks of up to 32 MiB among those in use.
-void* mapped(size_t bytes) {
-  const size_t spare = bytes >= 2 * kHugePage ? kHugePage : 0;
-  void* base = mmap(nullptr, bytes + spare, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (base == MAP_FAILED) throw std::bad_alloc();
-  if (spare == 0) return base;
-  // Begins at a huge page; what is before and behind is given back.
-  auto* from = static_cast<char*>(base);
-  const size_t before = (kHugePage - reinterpret_cast<uintptr_t>(from) % kHugePage) % kHugePage;
-  if (before > 0) munmap(from, before);
-  if (spare - before > 0) munmap(from + before + bytes, spare - before);
-#if defined(MADV_HUGEPAGE)
-  madvise(from + before, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
-#endif
-  return from + before;
-}
-#endif
-
 void* allocate(size_t bytes) {
-#if defined(__linux__)
-  if (bytes >= kMapped && !kExact) return mapped(bytes);
-#endif
 #if defined(_WIN32)
   void* block = _aligned_malloc(bytes, kAlignment);
 #else
@@ -77,13 +49,7 @@ void* allocate(size_t bytes) {
   return block;
 }
 
-void release(void* block, [[maybe_unused]] size_t bytes) {
-#if defined(__linux__)
-  if (bytes >= kMapped && !kExact) {
-    munmap(block, bytes);
-    return;
-  }
-#endif
+void release(void* block) {
 #if defined(_WIN32)
   _aligned_free(block);
 #else
@@ -94,10 +60,40 @@ void release(void* block, [[maybe_unused]] size_t bytes) {
 // What is kept unused where less than that would already be as much memory as was in use at once.
 constexpr size_t kKeptAtLeast = size_t{48} << 20;
 
+// Of what tensors never see: it outlives every engine.
+struct LongLived {
+  std::mutex mutex;
+  Space space;
+  size_t live = 0;
+};
+LongLived& longLived() {
+  static auto& one = *new LongLived;
+  return one;
+}
+
 }  // namespace
 
-void* takeBlock(size_t bytes) { return allocate(bytes); }
-void giveBlock(void* block, size_t bytes) { release(block, bytes); }
+void* takeBlock(size_t bytes) {
+  const size_t size = rounded(bytes);
+  if (size < kLarge) return allocate(size);
+  LongLived& blocks = longLived();
+  std::lock_guard<std::mutex> lock(blocks.mutex);
+  blocks.live += size;
+  return blocks.space.take(size);
+}
+
+void giveBlock(void* block, size_t bytes) {
+  const size_t size = rounded(bytes);
+  if (size < kLarge) {
+    release(block);
+    return;
+  }
+  LongLived& blocks = longLived();
+  std::lock_guard<std::mutex> lock(blocks.mutex);
+  blocks.live -= size;
+  blocks.space.give(block, size);
+  blocks.space.release(blocks.live);
+}
 
 Arena::~Arena() { trim(); }
 
@@ -166,7 +162,7 @@ void Arena::keepWithin(size_t limit) {
   large_.release(largeLive_ + (limit > smallKept_ ? limit - smallKept_ : 0));
   for (auto it = small_.rbegin(); it != small_.rend() && smallKept_ > limit; ++it) {
     while (!it->second.empty() && smallKept_ > limit) {
-      release(it->second.back(), it->first);
+      release(it->second.back());
       it->second.pop_back();
       smallKept_ -= it->first;
     }

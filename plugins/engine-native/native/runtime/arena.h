@@ -10,7 +10,8 @@
 
 namespace graft {
 
-// Memory straight from the system, 64-byte aligned and where it is large in huge pages; throws std::bad_alloc.
+// Memory that is kept for long, such as weights: 64-byte aligned, in huge pages where the system has them, and the system's again as soon
+// as it is given. Throws std::bad_alloc.
 void* takeBlock(size_t bytes);
 // `bytes` as given to `takeBlock`.
 void giveBlock(void* block, size_t bytes);
