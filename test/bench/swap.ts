@@ -2,7 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openHost } from '../../core/cli/host.ts';
+import { openHost } from '../../core/host/open-host.ts';
 import { scaffoldPlugin } from '../../core/cli/scaffold.ts';
 import type { Kernel, KernelEvent } from '../../core/contracts/index.ts';
 

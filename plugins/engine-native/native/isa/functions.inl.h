@@ -53,15 +53,7 @@ inline Vec log1pOf(Vec x) {
 inline Vec expm1Of(Vec x) {
   const Vec bounded = smaller(larger(x, all(-30.0f)), all(60.0f));
   const Vec n = wholeNearest(bounded * all(1.44269504088896341f));
-  Vec f = bounded - n * all(0.693359375f);
-  f = f - n * all(-2.12194440e-4f);
-  Vec p = all(1.9875691500e-4f);
-  p = p * f + all(1.3981999507e-3f);
-  p = p * f + all(8.3334519073e-3f);
-  p = p * f + all(4.1665795894e-2f);
-  p = p * f + all(1.6666665459e-1f);
-  p = p * f + all(5.0000001201e-1f);
-  p = p * f * f + f;
+  const Vec p = reducedExpm1Of(bounded, n);
   const Vec scale = fromBits((__builtin_convertvector(n, IntVec) + 127) << 23);
   Vec y = scale * p + (scale - all(1.0f));
   y = x > all(60.0f) ? expOf(x) : y;

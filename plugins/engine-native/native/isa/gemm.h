@@ -26,8 +26,8 @@ struct GemmKernels {
   void (*panelDownWide)(const uint16_t* b, int64_t ld, int64_t k, int columns, float* out);
   void (*panelAcrossWide)(const uint16_t* b, int64_t ld, int64_t k, int columns, float* out);
 
-  // From the packed panels of B^T [columns, k] (each [k][nr]), the panel of k-rows... see Weight: `panels` holds
-  // [ceil(n / nr)][k][nr]; out is the panel of columns k0 .. k0 + columns over rows n0 .. n0 + n of the same matrix: [n][nr].
+  // Of a weight W [n, k] that is packed for products by its transpose, as [ceil(n / nr)][k][nr], the panel for products by W itself of
+  // its rows n0 .. n0 + n and columns k0 .. k0 + columns: out [n][nr].
   void (*panelTurned)(const float* panels, int64_t k, int64_t n0, int64_t n, int64_t k0, int columns, float* out);
   void (*panelTurnedBf16)(const uint16_t* panels, int64_t k, int64_t n0, int64_t n, int64_t k0, int columns, uint16_t* out);
 

@@ -99,6 +99,19 @@ inline Vec nearest(Vec x) {
   return y - magic;
 }
 
+// x and n -> e^x 2^-n - 1, where n is the whole number nearest to x / ln 2.
+inline Vec reducedExpm1Of(Vec x, Vec n) {
+  Vec f = x - n * all(0.693359375f);
+  f = f - n * all(-2.12194440e-4f);
+  Vec p = all(1.9875691500e-4f);
+  p = p * f + all(1.3981999507e-3f);
+  p = p * f + all(8.3334519073e-3f);
+  p = p * f + all(4.1665795894e-2f);
+  p = p * f + all(1.6666665459e-1f);
+  p = p * f + all(5.0000001201e-1f);
+  return p * f * f + f;
+}
+
 // e^x to about 1 ulp: x = n ln 2 + f, a polynomial for e^f (Cephes' coefficients), and 2^n put into the exponent. Below -87.3 it
 // is 0, above 88.7 infinity; NaN stays NaN.
 inline Vec expOf(Vec x) {
@@ -108,15 +121,7 @@ inline Vec expOf(Vec x) {
   const Vec bounded = smaller(larger(x, all(-88.0f)), all(89.0f));
   const Vec n = nearest(bounded * all(1.44269504088896341f));
 #endif
-  Vec f = x - n * all(0.693359375f);
-  f = f - n * all(-2.12194440e-4f);
-  Vec p = all(1.9875691500e-4f);
-  p = p * f + all(1.3981999507e-3f);
-  p = p * f + all(8.3334519073e-3f);
-  p = p * f + all(4.1665795894e-2f);
-  p = p * f + all(1.6666665459e-1f);
-  p = p * f + all(5.0000001201e-1f);
-  p = p * f * f + f + all(1.0f);
+  const Vec p = reducedExpm1Of(x, n) + all(1.0f);
 #if defined(__AVX512F__)
   Vec y = (Vec)_mm512_scalef_ps((__m512)p, (__m512)n);
   y = x < all(-87.33654f) ? all(0.0f) : y;

@@ -85,7 +85,7 @@ class Sweep {
       hiddenRows = gathered->get();
       for (int64_t i = 0; i < rows; i++) std::memcpy(gathered->get() + i * w.d, hidden + place(i) * w.d, static_cast<size_t>(w.d) * 4);
     }
-    rt.pool.run(blocks().count(), [&](int64_t block, int) { left.pack(block, hiddenRows + blocks().start(block) * w.d, w.d, 1); });
+    left.packAll(hiddenRows, w.d, 1);
     if (!transposes) gathered.reset();
     logits.emplace(rt.scratch<float>(static_cast<size_t>(rows * ld)));
   }
@@ -115,7 +115,7 @@ class Sweep {
   // Where it `transposes`: dW [classes, d] of a range of classes (+)= coefficients^T hidden.
   void addTransposed(int64_t first, int64_t columns, float* dw) const {
     const Prepacked turned(rt, columns, rows, false);
-    rt.pool.run(turned.blocks().count(), [&](int64_t block, int) { turned.pack(block, logits->get() + turned.blocks().start(block), 1, ld); });
+    turned.packAll(logits->get(), 1, ld);
     turned.multiply(Right::ofTensor(hiddenRows, w.d, 1), 0, 0, w.d, dw + first * w.d, w.d, start > 0);
   }
 

@@ -29,7 +29,28 @@ struct Matrix {
   Right down(int64_t k) const { return frozen != nullptr ? Right::ofWeight(*frozen, false) : Right::ofTensor(tensor, k, 1); }
 };
 
-// x, m, k, matrix, n, bias, then the number of terms and for each: input (-1: x), its width, A, B, r, scale, h out; y out.
+// A low-rank term as its fields come: input (-1: x), its width, A [r, width], B [n, r], r, scale.
+struct Term {
+  const float* input;
+  int64_t width;
+  const float *a, *b;
+  int64_t r;
+  float scale;
+
+  static Term read(Args& args, const float* x) {
+    Term term{};
+    term.input = args.floats();
+    if (term.input == nullptr) term.input = x;
+    term.width = args.integer();
+    term.a = args.floats();
+    term.b = args.floats();
+    term.r = args.integer();
+    term.scale = args.real();
+    return term;
+  }
+};
+
+// x, m, k, matrix, n, bias, then the number of terms and for each: its fields, h out; y out.
 void linear(Runtime& rt, Args& args) {
   const Buffer* x = args.tensor();
   const int64_t m = args.integer(), k = args.integer();
@@ -38,29 +59,26 @@ void linear(Runtime& rt, Args& args) {
   const float* bias = args.floats();
   const int64_t terms = args.integer();
   const auto* values = static_cast<const float*>(x->data);
-  std::vector<Addend> addends;
-  std::vector<Scratch<float>> scaled;
+  Added added;
+  added.bias = bias;
+  std::vector<Scratch<float>> kept;
   for (int64_t i = 0; i < terms; i++) {
-    const Buffer* input = args.tensor();
-    const int64_t width = args.integer();
-    const float* a = args.floats();
-    const float* b = args.floats();
-    const int64_t r = args.integer();
-    const float scale = args.real();
+    const Term term = Term::read(args, values);
+    const int64_t r = term.r;
     float* h = args.output(static_cast<size_t>(m * r));
-    scaled.push_back(rt.scratch<float>(static_cast<size_t>(m * r)));
-    float* own = h != nullptr ? h : scaled.back().get();
-    multiplyThin(rt, input == nullptr ? values : static_cast<const float*>(input->data), m, width, a, r, own, 1);
-    float* s = scaled.back().get();
-    for (int64_t j = 0; j < m * r; j++) s[j] = own[j] * scale;
-    addends.push_back({s, r, r, b, 1, r});
+    kept.push_back(rt.scratch<float>(static_cast<size_t>(m * r)));
+    float* scaled = kept.back().get();
+    if (h == nullptr) h = scaled;
+    multiplyThin(rt, term.input, m, term.width, term.a, r, h, 1);
+    for (int64_t j = 0; j < m * r; j++) scaled[j] = h[j] * term.scale;
+    added.products.push_back({scaled, r, r, term.b, 1, r});
   }
   float* y = args.output(static_cast<size_t>(m * n));
-  multiply(rt, {values, k, 1, x->serial}, matrix.across(k), m, k, n, y, n, false, addends, bias);
+  multiply(rt, {values, k, 1, x->serial}, matrix.across(k), m, k, n, y, n, false, added);
 }
 
-// dy, m, n, x (-1 where neither dW nor dA asks for it), k, matrix, then the number of terms and for each: input (-1: x), its width, A, B,
-// r, scale, h, outputs dA, dB, dInput; then outputs dx, dW, dbias. -1: not wanted.
+// dy, m, n, x (-1 where neither dW nor dA asks for it), k, matrix, then the number of terms and for each: its fields, h, outputs dA, dB,
+// whether a gradient passes, output dInput; then outputs dx, dW, dbias. -1: not wanted.
 void linearBackward(Runtime& rt, Args& args) {
   const Buffer* gradient = args.tensor();
   const int64_t m = args.integer(), n = args.integer();
@@ -69,40 +87,35 @@ void linearBackward(Runtime& rt, Args& args) {
   const Matrix matrix = Matrix::read(rt, args);
   const int64_t terms = args.integer();
   const auto* dy = static_cast<const float*>(gradient->data);
-  std::vector<Addend> addends;
+  Added added;
   std::vector<Scratch<float>> kept;
   for (int64_t i = 0; i < terms; i++) {
-    const Buffer* input = args.tensor();
-    const int64_t width = args.integer();
-    const float* a = args.floats();
-    const float* b = args.floats();
-    const int64_t r = args.integer();
-    const float scale = args.real();
+    const Term term = Term::read(args, x);
+    const int64_t r = term.r;
     const float* h = args.floats();
-    float* da = args.output(static_cast<size_t>(r * width));
+    float* da = args.output(static_cast<size_t>(r * term.width));
     float* db = args.output(static_cast<size_t>(n * r));
     const bool passes = args.flag();
-    float* dInput = args.output(static_cast<size_t>(m * width));
-    if (db != nullptr) multiplyThinLeft(rt, h, r, dy, m, n, db, true, scale);
+    float* dInput = args.output(static_cast<size_t>(m * term.width));
+    if (db != nullptr) multiplyThinLeft(rt, h, r, dy, m, n, db, true, term.scale);
     if (da == nullptr && !passes) continue;
     // B^T [r, n], so that both operands of u = scale dy B run along n.
     auto turned = rt.scratch<float>(static_cast<size_t>(r * n));
     for (int64_t j = 0; j < n; j++) {
-      for (int64_t l = 0; l < r; l++) turned[static_cast<size_t>(l * n + j)] = b[j * r + l];
+      for (int64_t l = 0; l < r; l++) turned[static_cast<size_t>(l * n + j)] = term.b[j * r + l];
     }
     kept.push_back(rt.scratch<float>(static_cast<size_t>(m * r)));
     float* u = kept.back().get();
-    multiplyThin(rt, dy, m, n, turned.get(), r, u, scale);
-    const float* from = input == nullptr ? x : static_cast<const float*>(input->data);
-    if (da != nullptr) multiplyThinLeft(rt, u, r, from, m, width, da, false, 1);
+    multiplyThin(rt, dy, m, n, turned.get(), r, u, term.scale);
+    if (da != nullptr) multiplyThinLeft(rt, u, r, term.input, m, term.width, da, false, 1);
     if (!passes) continue;
-    if (dInput != nullptr) multiply(rt, {u, r, 1, 0}, Right::ofTensor(a, width, 1), m, r, width, dInput, width, false);
-    else addends.push_back({u, r, r, a, width, 1});
+    if (dInput != nullptr) multiply(rt, {u, r, 1, 0}, Right::ofTensor(term.a, term.width, 1), m, r, term.width, dInput, term.width, false);
+    else added.products.push_back({u, r, r, term.a, term.width, 1});
   }
   float* dx = args.output(static_cast<size_t>(m * k));
   float* dw = args.output(static_cast<size_t>(n * k));
   float* dbias = args.output(static_cast<size_t>(n));
-  if (dx != nullptr) multiply(rt, {dy, n, 1, gradient->serial}, matrix.down(k), m, n, k, dx, k, false, addends);
+  if (dx != nullptr) multiply(rt, {dy, n, 1, gradient->serial}, matrix.down(k), m, n, k, dx, k, false, added);
   if (dw != nullptr) multiply(rt, {dy, 1, n, 0}, Right::ofTensor(x, k, 1), n, m, k, dw, k, false);
   if (dbias != nullptr) {
     auto ones = rt.scratch<float>(static_cast<size_t>(m));

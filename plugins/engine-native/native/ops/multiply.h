@@ -32,7 +32,7 @@ struct Right {
   const void* panel(const Isa& isa, int64_t n0, int n, int64_t k0, int64_t k, void* scratch) const;
 };
 
-// `left right`, added to a product in the same pass: left [m, r], right(l, n) = data[l * rowStride + n * columnStride].
+// A product of small depth that is added in the same pass: left [m, r], right(l, n) = data[l * rowStride + n * columnStride].
 struct Addend {
   const float* left;
   int64_t leftStride;
@@ -42,8 +42,21 @@ struct Addend {
   int64_t columnStride;
 };
 
-// c [m, n], rows ld apart, (+)= A B + sum of addends + bias [n] (or nullptr).
-void multiply(Runtime& rt, const Left& a, const Right& b, int64_t m, int64_t k, int64_t n, float* c, int64_t ld, bool accumulate, const std::vector<Addend>& addends = {}, const float* bias = nullptr);
+// What a product adds to each row: low-rank products, and bias [n] or nullptr.
+struct Added {
+  std::vector<Addend> products;
+  const float* bias = nullptr;
+
+  // Their depths together; a bias is a column of ones.
+  int64_t depth() const;
+  // `rows` rows from `row` on as a packed left side [depth][rows].
+  void packLeft(int64_t row, int rows, float* out) const;
+  // Columns n0 .. n0 + columns as a packed panel [depth][nr].
+  void packRight(int64_t n0, int columns, int nr, float* out) const;
+};
+
+// c [m, n], rows ld apart, (+)= A B + what is added.
+void multiply(Runtime& rt, const Left& a, const Right& b, int64_t m, int64_t k, int64_t n, float* c, int64_t ld, bool accumulate, const Added& added = {});
 
 // out [m, r] = scale * x p^T: x [m, k], p [r, k] with r small.
 void multiplyThin(Runtime& rt, const float* x, int64_t m, int64_t k, const float* p, int64_t r, float* out, float scale);

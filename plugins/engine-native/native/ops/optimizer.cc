@@ -84,7 +84,7 @@ void adamw(Runtime& rt, Args& args) {
     rt.isa.rows.adamw(of.value + block.from, of.gradient + block.from, first + at, second + at, of.next + block.from, block.count, step, of.decayed);
   });
   // It may be of a trainable that has just changed in place.
-  rt.packedLeft.serial = 0;
+  rt.packedLeft = {};
 }
 
 }  // namespace

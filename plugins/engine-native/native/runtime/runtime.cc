@@ -42,7 +42,7 @@ Runtime::~Runtime() {
   }
   wake_.notify_all();
   thread_.join();
-  packedLeft.memory.clear();
+  packedLeft = {};
   for (auto& buffer : slots_) {
     if (buffer.data != nullptr) arena.give(buffer.data, buffer.bytes);
   }

@@ -136,9 +136,7 @@ class Runtime {
   // The packed left side of the last product, by the serial of its tensor: the projections of one input follow each other.
   struct PackedLeft {
     uint64_t serial = 0;
-    int64_t rows = 0, depth = 0;
-    bool bf16 = false;
-    std::vector<Scratch<char>> memory;
+    std::shared_ptr<const void> packed;
   } packedLeft;
 
  private:
