@@ -7,7 +7,7 @@ import type { Outcome } from '../run/experiment.ts';
 import { formatBytes, formatCount, formatLoss, formatShare } from '../run/reporters/format.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 import { EXIT } from './exit.ts';
-import type { Host } from './host.ts';
+import type { Host } from '../host/open-host.ts';
 import { interruption } from './interruption.ts';
 
 export interface RunFlags {

@@ -11,7 +11,7 @@ import { configFileOf, readRunRecord } from '../run/run-directory.ts';
 import type { StackSource } from '../run/served.ts';
 import { Session } from '../run/session.ts';
 import { openWorkbench } from '../run/workbench.ts';
-import { openHost, type Host } from './host.ts';
+import { openHost, type Host } from '../host/open-host.ts';
 
 export interface TargetRequest {
   /** A run directory, a config file, a Hugging Face folder or a Hub id. */

@@ -1,5 +1,6 @@
 /** Config files: YAML with positions in, checked runs out, and every mistake at its place. */
 export { ConfigError, displayPath, renderDiagnostic } from './diagnostic.ts';
+export { readDocument, topKeys } from './document.ts';
 export type { Diagnostic } from './diagnostic.ts';
 export type { SchemaSource } from './entry.ts';
 export type { NodePath } from './node.ts';

@@ -16,16 +16,16 @@ interface Row {
 
 /**
  * The reference of everything that a config may say, as Markdown: the config's own keys, then the options of each plugin,
- * stage by stage. It follows from the schemas alone, so a test can hold the README against it.
+ * stage by stage, then whatever else there is. It follows from the schemas alone, so a test can hold the README against it.
  */
-export function configReference(schemas: Pick<SchemaSource, 'schema' | 'names'>): string {
+export function configReference(schemas: Pick<SchemaSource, 'schema' | 'names'>, others: readonly { readonly title: string; readonly schema: TSchema }[] = []): string {
   const plugins = STAGES.flatMap((stage) =>
     [...schemas.names(stage)].sort().flatMap((name) => {
       const schema = schemas.schema(stage, name);
       return schema === undefined ? [] : [`### ${stage}: ${name}\n\n${table(schema)}`];
     }),
   );
-  return [`### The config\n\n${table(runSchema)}`, ...plugins].join('\n');
+  return [`### The config\n\n${table(runSchema)}`, ...plugins, ...others.map(({ title, schema }) => `### ${title}\n\n${table(schema)}`)].join('\n');
 }
 
 const BEGIN = '<!-- config reference: written by `graft validate --reference README.md` -->';

@@ -23,6 +23,8 @@ export interface ResolveOptions {
   readonly schemas: SchemaSource;
   /** `path.to.option=value`, applied in order. */
   readonly set?: readonly string[];
+  /** The working directory of whoever asks; the process's own by default. */
+  readonly cwd?: string;
   /** Where `${NAME}` is looked up; the process's own by default. */
   readonly env?: NodeJS.ProcessEnv;
 }
@@ -80,6 +82,7 @@ interface RunValues {
 /** Checks one combination: the keys of the config itself, then its entries, one stage after the other. */
 class Resolver {
   readonly #file: string;
+  readonly #cwd: string;
   readonly #schemas: SchemaSource;
   readonly #settler: StringSettler;
   readonly #entries: EntryChecker;
@@ -87,6 +90,7 @@ class Resolver {
 
   constructor(file: string, options: ResolveOptions, findings: Findings) {
     this.#file = file;
+    this.#cwd = options.cwd ?? process.cwd();
     this.#schemas = options.schemas;
     this.#settler = new StringSettler(options.env ?? process.env, findings);
     this.#entries = new EntryChecker(options.schemas, this.#settler, findings);
@@ -104,7 +108,7 @@ class Resolver {
     if (this.#findings.any || load === undefined) return undefined;
     const values = run.value as RunValues;
     const name = `${values.name ?? defaultName(this.#file)}${variant.suffix}`;
-    const runsDir = values.runs_dir ?? resolve('runs');
+    const runsDir = values.runs_dir ?? resolve(this.#cwd, 'runs');
     const entriesOf = (checked: readonly CheckedEntry[]): readonly Entry[] => checked.map(({ entry }) => entry);
     return runConfig({
       name,

@@ -1,10 +1,12 @@
 export type * from './data.ts';
+export type * from './database.ts';
 export type * from './engine.ts';
 export type * from './events.ts';
 export type * from './graft.ts';
 export type * from './kernel.ts';
 export type * from './model.ts';
 export type * from './plugin.ts';
+export type * from './queue.ts';
 export type * from './serve.ts';
 export type * from './stage.ts';
 export type * from './train.ts';

@@ -4,7 +4,7 @@ import type { Kernel, Logger } from '../contracts/index.ts';
 import { createKernel } from '../kernel/kernel.ts';
 import { API_VERSION } from '../kernel/manifest.ts';
 import { cacheDir } from '../tensor/cache-dir.ts';
-import { stderrLogger } from './log.ts';
+import { stderrLogger } from './stderr-log.ts';
 
 /** Graft's own folder: where the built-in plugins and configs are. */
 export const GRAFT_HOME = fileURLToPath(new URL('../..', import.meta.url));

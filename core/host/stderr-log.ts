@@ -10,6 +10,8 @@ const PAINT: Record<Level, (text: string) => string> = { debug: pc.dim, info: (t
  * @param threshold lowest level shown; `GRAFT_LOG` overrides it
  */
 export function stderrLogger(threshold: Level = 'warn', fields: Readonly<Record<string, unknown>> = {}): Logger {
+  // A line that can't be written is lost, and nothing else is.
+  if (process.stderr.listenerCount('error') === 0) process.stderr.on('error', () => undefined);
   const named = process.env['GRAFT_LOG'];
   const lowest = LEVELS.indexOf(LEVELS.find((level) => level === named) ?? threshold);
   const write = (level: Level, message: string, own: Readonly<Record<string, unknown>> = {}): void => {

@@ -28,6 +28,8 @@ export interface ExperimentHost {
 export interface ExperimentOptions {
   /** A run directory to go on with; the config must be the one inside it. */
   readonly resume?: string;
+  /** Name of the directory of a new run; one that is made up by default. */
+  readonly id?: string;
   /** Examples to be answered at the end by the base and by the result; default 2. */
   readonly samples?: number;
 }
@@ -49,9 +51,10 @@ export interface Outcome {
  * @throws GraftError `RUN_LOCKED`, `NOT_A_RUN`, `RUN_FINISHED`, `RESUME_DATA_CHANGED`, and what the plugins refuse
  */
 export async function runExperiment(config: RunConfig, host: ExperimentHost, options: ExperimentOptions = {}): Promise<Outcome> {
-  const directory = options.resume === undefined ? await RunDirectory.create(config) : await reopen(options.resume);
+  const directory = options.resume === undefined ? await RunDirectory.create(config, options.id) : await reopen(options.resume);
+  let run: Experiment | undefined;
   try {
-    const run = await Experiment.begin(config, directory, host, options);
+    run = await Experiment.begin(config, directory, host, options);
     try {
       await run.carryOut();
       return { dir: directory.dir, record: directory.record, error: run.error };
@@ -59,7 +62,8 @@ export async function runExperiment(config: RunConfig, host: ExperimentHost, opt
       await run.end();
     }
   } catch (error) {
-    if (options.resume === undefined) await directory.discard();
+    // What has been trained stays, whatever could not be written at the end.
+    if (options.resume === undefined && run?.hasTrained !== true) await directory.discard();
     else await directory.update({ status: host.signal.aborted ? 'cancelled' : 'failed', reason: reasonOf(error), code: GraftError.is(error) ? error.code : undefined });
     throw error;
   } finally {
@@ -77,6 +81,8 @@ async function reopen(dir: string): Promise<RunDirectory> {
 class Experiment {
   /** What was thrown while training. */
   error: unknown;
+  /** Whether training has begun: from then on there is a run to go on with. */
+  hasTrained = false;
   readonly #config: RunConfig;
   readonly #directory: RunDirectory;
   readonly #host: ExperimentHost;
@@ -120,6 +126,7 @@ class Experiment {
     await this.#recordData(dataset);
     const injected = await session.inject(STACK, { from: this.#from?.graftsDir });
     await this.#plan(session, dataset, injected);
+    this.hasTrained = true;
     try {
       const ended = await this.#train(session, dataset, injected);
       if (ended.reason === 'cancelled') return await this.#record('cancelled', { reason: `It was stopped after step ${ended.step}.` });

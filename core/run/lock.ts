@@ -16,21 +16,29 @@ interface Holder {
 
 /**
  * Takes a run directory for this process: two never write one run.
- * A lock whose process is gone is taken over.
  * @returns a function that releases it
  * @throws GraftError `RUN_LOCKED` naming the process that holds it
  */
 export function lockRun(dir: string): () => void {
-  const path = join(dir, 'run.lock');
+  return lock(join(dir, 'run.lock'), { code: 'RUN_LOCKED', what: dir });
+}
+
+/**
+ * Takes what a lock file stands for. A lock whose process is gone is taken over.
+ * @param told code of the error, and what is taken in the words of its message
+ * @returns a function that releases it
+ * @throws GraftError naming the process that holds it
+ */
+export function lock(path: string, { code, what }: { readonly code: string; readonly what: string }): () => void {
   if (!create(path)) {
     const text = contents(path);
     const holder = parse(text);
     if (holder !== undefined && alive(holder)) {
-      throw new GraftError('RUN_LOCKED', `Another process writes ${dir}: process ${holder.pid}${holder.host === hostname() ? '' : ` on ${holder.host}`}.`, {
+      throw new GraftError(code, `Another process writes ${what}: process ${holder.pid}${holder.host === hostname() ? '' : ` on ${holder.host}`}.`, {
         hint: `Wait for it or end it. If it is certainly gone, delete ${path}.`,
       });
     }
-    if (isBeingWritten(path, text) || !putAside(path, text) || !create(path)) throw new GraftError('RUN_LOCKED', `Another process took ${dir} at the same moment.`, { hint: 'Try again.' });
+    if (isBeingWritten(path, text) || !putAside(path, text) || !create(path)) throw new GraftError(code, `Another process took ${what} at the same moment.`, { hint: 'Try again.' });
   }
   return () => rmSync(path, { force: true });
 }

@@ -68,11 +68,9 @@ export class RunDirectory {
     this.#release = release;
   }
 
-  /** Makes `<runsDir>/<name>-<timestamp>-<short id>/` with the config as it was resolved. */
-  static async create(config: RunConfig): Promise<RunDirectory> {
+  /** Makes `<runsDir>/<id>/` with the config as it was resolved. */
+  static async create(config: RunConfig, id = newRunId(config.name)): Promise<RunDirectory> {
     const now = new Date();
-    const stamp = now.toISOString().replace(/\..*/, '').replaceAll(/[-:]/g, '').replace('T', '-');
-    const id = `${config.name}-${stamp}-${randomBytes(3).toString('hex')}`;
     const dir = join(config.runsDir, id);
     try {
       await mkdir(config.runsDir, { recursive: true });
@@ -144,6 +142,12 @@ export class RunDirectory {
   release(): void {
     this.#release();
   }
+}
+
+/** `<name>-<timestamp>-<short id>`. */
+export function newRunId(name: string): string {
+  const stamp = new Date().toISOString().replace(/\..*/, '').replaceAll(/[-:]/g, '').replace('T', '-');
+  return `${name}-${stamp}-${randomBytes(3).toString('hex')}`;
 }
 
 /** The config inside a run directory. */

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
-import { openHost } from '../../core/cli/host.ts';
+import { openHost } from '../../core/host/open-host.ts';
+import { daemonReference } from '../../core/host/daemon-config.ts';
 import { configReference, withReference } from '../../core/config/reference.ts';
 import { schemas } from './fixture.ts';
 
@@ -43,6 +44,6 @@ describe('README.md', async () => {
 
   it('has the reference of the plugins as they are (else: graft validate --reference README.md)', () => {
     const readme = readFileSync(fileURLToPath(new URL('../../README.md', import.meta.url)), 'utf8');
-    expect(readme).toBe(withReference(readme, configReference(host.kernel)));
+    expect(readme).toBe(withReference(readme, configReference(host.kernel, [daemonReference])));
   });
 });

@@ -34,7 +34,8 @@ export function roomViolations(house: House): readonly string[] {
       const target = targetOf(file, site);
       if (target === undefined) return room === 'kernel' && NOT_FOR_THE_KERNEL.test(site.specifier) ? [`${at(file, site)} imports '${site.specifier}'; the kernel knows no tensors, YAML or HTTP`] : [];
       const other = roomOf(target);
-      if (room === 'cli' && (other === 'index' || target === 'package.json')) return [];
+      // Where kernels and programs are made: plugins are given the door, and a program knows its version.
+      if ((room === 'cli' || room === 'host') && (other === 'index' || target === 'package.json')) return [];
       if (other === room || (other !== undefined && below.includes(other))) return [];
       return [`${at(file, site)} imports '${site.specifier}'; core/${room} may import ${below.length === 0 ? 'no other room' : below.join(', ')}`];
     });

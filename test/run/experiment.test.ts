@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { openHost, type Host } from '../../core/cli/host.ts';
+import { openHost, type Host } from '../../core/host/open-host.ts';
 import { resolveConfigs, type RunConfig } from '../../core/config/index.ts';
 import type { Logger, RunEvent } from '../../core/contracts/index.ts';
 import { runExperiment, type ExperimentOptions, type Outcome } from '../../core/run/experiment.ts';

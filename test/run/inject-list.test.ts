@@ -2,7 +2,7 @@ import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openHost, type Host } from '../../core/cli/host.ts';
+import { openHost, type Host } from '../../core/host/open-host.ts';
 import { resolveConfigs } from '../../core/config/index.ts';
 import { saveGrafts } from '../../core/run/adapters.ts';
 import { logitsOf } from '../../core/run/oracles/rows.ts';

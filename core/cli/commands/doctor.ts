@@ -9,7 +9,7 @@ import { GraftError, reasonOf } from '../../kernel/errors.ts';
 import { chooseEngine, probeEngines, type ProbedEngine } from '../../run/engine.ts';
 import { gflops } from '../../tensor/gflops.ts';
 import { EXIT } from '../exit.ts';
-import { openHost } from '../host.ts';
+import { openHost } from '../../host/open-host.ts';
 
 const GIB = 2 ** 30;
 /** A matrix of this size is in no cache, and small enough for the slowest engine. */

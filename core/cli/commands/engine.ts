@@ -6,7 +6,7 @@ import type { EngineProvider, Kernel } from '../../contracts/index.ts';
 import { GraftError } from '../../kernel/errors.ts';
 import { engineNames } from '../../run/engine.ts';
 import { EXIT } from '../exit.ts';
-import { openHost } from '../host.ts';
+import { openHost } from '../../host/open-host.ts';
 import { interruption } from '../interruption.ts';
 import { teller } from '../teller.ts';
 

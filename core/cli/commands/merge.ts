@@ -9,7 +9,7 @@ import { mergeGrafts } from '../../run/merge.ts';
 import { graftFromFolder, recognizeFolder } from '../../run/recognize.ts';
 import { Session } from '../../run/session.ts';
 import { openWorkbench } from '../../run/workbench.ts';
-import { openHost, type Host } from '../host.ts';
+import { openHost, type Host } from '../../host/open-host.ts';
 
 interface MergeOptions {
   readonly model?: string;

@@ -6,7 +6,7 @@ import { renderResult, renderSummary } from '../../run/oracles/report.ts';
 import { runOracles } from '../../run/oracles/suite.ts';
 import { openWorkbench } from '../../run/workbench.ts';
 import { EXIT } from '../exit.ts';
-import { GRAFT_HOME, openHost } from '../host.ts';
+import { GRAFT_HOME, openHost } from '../../host/open-host.ts';
 
 interface OraclesOptions {
   readonly stories?: string;

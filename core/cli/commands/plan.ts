@@ -5,7 +5,7 @@ import type { RunEvent } from '../../contracts/index.ts';
 import { GraftError } from '../../kernel/errors.ts';
 import { planRows } from '../../run/reporters/plan-text.ts';
 import { EXIT } from '../exit.ts';
-import { openHost } from '../host.ts';
+import { openHost } from '../../host/open-host.ts';
 import { interruption } from '../interruption.ts';
 import { teller } from '../teller.ts';
 

@@ -4,7 +4,7 @@ import pc from 'picocolors';
 import type { GenerationReport, KernelReport, Logger, SlotReport, SlotState } from '../../contracts/index.ts';
 import { GraftError } from '../../kernel/errors.ts';
 import { STAGES } from '../../kernel/hooks.ts';
-import { openHost } from '../host.ts';
+import { openHost } from '../../host/open-host.ts';
 import { scaffoldPlugin } from '../scaffold.ts';
 
 const PAINT: Readonly<Record<SlotState, (text: string) => string>> = { active: pc.green, pending: pc.yellow, failed: pc.red, disabled: pc.dim };

@@ -3,7 +3,7 @@ import pc from 'picocolors';
 import { readPluginDirs, resolveConfigs } from '../../config/index.ts';
 import { GraftError } from '../../kernel/errors.ts';
 import { EXIT } from '../exit.ts';
-import { openHost } from '../host.ts';
+import { openHost } from '../../host/open-host.ts';
 import { interruption } from '../interruption.ts';
 import { teller } from '../teller.ts';
 

@@ -8,7 +8,7 @@ import type { Subscriber } from '../../run/events.ts';
 import type { Outcome } from '../../run/experiment.ts';
 import { formatCount, formatDuration, formatLoss, formatShare } from '../../run/reporters/format.ts';
 import { EXIT } from '../exit.ts';
-import { GRAFT_HOME, openHost, type Host } from '../host.ts';
+import { GRAFT_HOME, openHost, type Host } from '../../host/open-host.ts';
 import { interruption } from '../interruption.ts';
 
 interface QuickstartOptions {

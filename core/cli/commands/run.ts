@@ -3,7 +3,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { readPluginDirs, resolveConfigs } from '../../config/index.ts';
 import { GraftError } from '../../kernel/errors.ts';
 import { configFileOf, readRunRecord } from '../../run/run-directory.ts';
-import { openHost, type Host } from '../host.ts';
+import { openHost, type Host } from '../../host/open-host.ts';
 import { carryOut, type RunFlags } from '../runs.ts';
 
 interface RunOptions extends RunFlags {

@@ -7,7 +7,7 @@ import { HotServedModels } from '../../run/served.ts';
 import { HotServer, type ServersHost } from '../../run/servers.ts';
 import { placed } from '../../run/session.ts';
 import { interruption } from '../interruption.ts';
-import { stderrLogger } from '../log.ts';
+import { stderrLogger } from '../../host/stderr-log.ts';
 import { openTarget, type Target } from '../target.ts';
 
 interface ServeOptions {

@@ -6,7 +6,8 @@ import { ConfigError, displayPath, entriesOf, readPluginDirs, resolveConfigs } f
 import type { RunConfig } from '../../config/index.ts';
 import { configReference, withReference } from '../../config/reference.ts';
 import { GraftError } from '../../kernel/errors.ts';
-import { openHost } from '../host.ts';
+import { daemonReference, isDaemonConfig, readDaemonConfig } from '../../host/daemon-config.ts';
+import { openHost } from '../../host/open-host.ts';
 import { EXIT } from '../exit.ts';
 
 interface ValidateOptions {
@@ -43,6 +44,10 @@ async function validate(files: readonly string[], options: ValidateOptions): Pro
   const readable: string[] = [];
   const pluginDirs: string[] = [];
   for (const file of files) {
+    if (await isDaemonConfig(file)) {
+      if ((await attempt(() => readDaemonConfig(file))) !== undefined) process.stdout.write(`${displayPath(file)}: ${pc.green('OK')}, a daemon's\n`);
+      continue;
+    }
     const dirs = await attempt(() => readPluginDirs(file, { set: options.set }));
     if (dirs === undefined) continue;
     readable.push(file);
@@ -50,7 +55,7 @@ async function validate(files: readonly string[], options: ValidateOptions): Pro
   }
   const host = await openHost({ pluginDirs });
   try {
-    if (options.reference !== undefined) await writeReference(configReference(host.kernel), options.reference);
+    if (options.reference !== undefined) await writeReference(configReference(host.kernel, [daemonReference]), options.reference);
     for (const file of readable) {
       const configs = await attempt(() => resolveConfigs(file, { schemas: host.kernel, set: options.set }));
       if (configs !== undefined) process.stdout.write(options.print === true ? printed(configs) : summary(file, configs));

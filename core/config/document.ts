@@ -1,0 +1,28 @@
+import type { Static, TSchema } from 'typebox';
+import { complaintsOf } from './complaint.ts';
+import { Findings } from './diagnostic.ts';
+import { report } from './entry.ts';
+import { loadConfig } from './extend.ts';
+import { StringSettler } from './strings.ts';
+import { violations } from './validator.ts';
+
+/**
+ * Reads a YAML file that is all of one schema, `extends` and environment variables included, with its defaults filled in.
+ * @param name what a mistake's message calls the whole, such as `a daemon config`
+ * @throws ConfigError with every mistake at its place; GraftError when the file cannot be read at all
+ */
+export async function readDocument<S extends TSchema>(file: string, schema: S, name: string): Promise<Static<S>> {
+  const findings = new Findings();
+  const root = await loadConfig(file, findings);
+  findings.throwIfAny();
+  const { value } = new StringSettler(process.env, findings).settle(root!, schema);
+  for (const complaint of complaintsOf(violations(schema, value), value, { name, noun: 'key' })) report(findings, root!, [], complaint);
+  findings.throwIfAny();
+  return value as Static<S>;
+}
+
+/** The keys at the top of a config and of what it extends; none where it can't be read, which whoever reads it in earnest will say. */
+export async function topKeys(file: string): Promise<readonly string[]> {
+  const root = await loadConfig(file, new Findings()).catch(() => undefined);
+  return root === undefined ? [] : [...root.entries.keys()];
+}

@@ -1,0 +1,172 @@
+/** What the daemon's commands ask of it over HTTP, below `/graft/v1`. OpenAI's routes are the serve plugins'. */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { once } from 'node:events';
+import type { ServerResponse } from 'node:http';
+import { isAbsolute } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fastify, type FastifyInstance } from 'fastify';
+import { Type } from 'typebox';
+import type { Job, JobState } from '../contracts/index.ts';
+import { GraftError, reasonOf } from '../kernel/errors.ts';
+import type { Daemon } from './daemon.ts';
+import type { Submission } from './submissions.ts';
+
+/** Milliseconds between two looks for events to follow. */
+const FOLLOW_MS = 300;
+const EVENTS_AT_ONCE = 500;
+/** Milliseconds without an event after which an empty line says that the connection lives. */
+const QUIET_MS = 15_000;
+const BODY_LIMIT = 1024 * 1024;
+
+const submission = Type.Object(
+  {
+    config: Type.String({ minLength: 1 }),
+    set: Type.Optional(Type.Array(Type.String())),
+    priority: Type.Optional(Type.Number()),
+    max_attempts: Type.Optional(Type.Integer({ minimum: 1 })),
+    resources: Type.Optional(
+      Type.Object(
+        { cpu: Type.Optional(Type.Number({ exclusiveMinimum: 0 })), memory_mb: Type.Optional(Type.Number({ exclusiveMinimum: 0 })), gpu_memory_mb: Type.Optional(Type.Number({ minimum: 0 })) },
+        { additionalProperties: false },
+      ),
+    ),
+    cwd: Type.Optional(Type.String()),
+    group: Type.Optional(Type.String({ minLength: 1, maxLength: 200 })),
+  },
+  { additionalProperties: false },
+);
+const ACTIONS = ['cancel', 'pause', 'resume', 'retry'] as const;
+type Action = (typeof ACTIONS)[number];
+/** For the person who asked for an action in a state where it makes no sense. */
+const ACTION_TO_RULE: Readonly<Record<Action, string>> = {
+  cancel: 'only a job that waits, runs or is paused can be cancelled',
+  pause: 'only a job that waits or runs can be paused',
+  resume: 'only a job that is paused can be resumed',
+  retry: 'only a job that failed or was cancelled can be tried again',
+};
+const STATE_IN_WORDS: Readonly<Record<JobState, string>> = { waiting: 'waits', running: 'runs', paused: 'is paused', succeeded: 'has succeeded', failed: 'has failed', cancelled: 'has been cancelled' };
+
+const STATUS_OF_CODE: Readonly<Record<string, number>> = { JOB_UNKNOWN: 404, JOB_STATE: 409, DRAINING: 503, DISK_FULL: 507 };
+
+/** @param token that requests must bring */
+export function buildApi(daemon: Daemon, token: string): FastifyInstance {
+  const app = fastify({ logger: false, bodyLimit: BODY_LIMIT, forceCloseConnections: true, ajv: { customOptions: { coerceTypes: false, removeAdditional: false, strict: false } } });
+  app.setErrorHandler((error: Error & { readonly statusCode?: number; readonly validation?: unknown }, _request, reply) => {
+    if (GraftError.is(error)) {
+      const status = error.code === 'UNAUTHORIZED' ? 401 : (STATUS_OF_CODE[error.code] ?? 400);
+      return reply.status(status).send({ error: { code: error.code, message: error.message, hint: error.hint ?? null } });
+    }
+    const status = error.validation !== undefined ? 400 : (error.statusCode ?? 500);
+    if (status >= 500) daemon.log.error(`A request failed: ${reasonOf(error)}`, { stack: error.stack });
+    return reply.status(status).send({ error: { code: status >= 500 ? 'INTERNAL' : 'BAD_REQUEST', message: reasonOf(error), hint: null } });
+  });
+  app.setNotFoundHandler((request, reply) => reply.status(404).send({ error: { code: 'NOT_FOUND', message: `There is nothing at ${request.method} ${request.url}.`, hint: null } }));
+  // A request without a body may say that it has JSON.
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => {
+    try {
+      done(null, body === '' ? undefined : (JSON.parse(body as string) as unknown));
+    } catch {
+      done(Object.assign(new Error('The request body is not valid JSON.'), { statusCode: 400 }));
+    }
+  });
+  health(app, daemon);
+  // Whatever is registered here needs the token, however its path is written.
+  void app.register(async (guarded) => {
+    guarded.addHook('onRequest', async (request) => {
+      if (!isToken(request.headers.authorization, token)) throw new GraftError('UNAUTHORIZED', 'This request brings no token, or a wrong one.');
+    });
+    jobs(guarded, daemon);
+    logs(guarded, daemon);
+  });
+  return app;
+}
+
+function isToken(header: string | undefined, token: string): boolean {
+  const given = /^Bearer\s+(.+)$/i.exec(header ?? '')?.[1] ?? '';
+  const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
+  return timingSafeEqual(digest(given), digest(token));
+}
+
+function health(app: FastifyInstance, daemon: Daemon): void {
+  app.get('/health', async () => ({ status: 'ok' }));
+  app.get('/ready', async (_request, reply) => {
+    const reason = daemon.notReady();
+    return reply.status(reason === undefined ? 200 : 503).send({ ready: reason === undefined, reason: reason ?? null });
+  });
+}
+
+function jobs(app: FastifyInstance, daemon: Daemon): void {
+  app.post<{ Body: Submission }>('/graft/v1/jobs', { schema: { body: submission } }, async ({ body }) => {
+    if (!isAbsolute(body.config)) throw new GraftError('BAD_REQUEST', `The config ${body.config} is not an absolute path.`);
+    return { jobs: (await daemon.submit(body)).map((job) => daemon.describe(job)) };
+  });
+  app.get<{ Querystring: { readonly state?: string; readonly group?: string; readonly after?: string; readonly limit?: string } }>('/graft/v1/jobs', async ({ query }) => {
+    const limit = Math.min(1000, Math.max(1, Math.floor(Number(query.limit ?? 100)) || 100));
+    const states = query.state === undefined ? undefined : (query.state.split(',') as JobState[]);
+    return { jobs: (await daemon.queue.list({ states, group: query.group, after: query.after, limit })).map((job) => daemon.describe(job)) };
+  });
+  app.get<{ Params: { readonly id: string } }>('/graft/v1/jobs/:id', async ({ params }) => {
+    const job = await known(daemon, params.id);
+    return { job: daemon.describe(job), attempts: daemon.runs.attempts(job.id) };
+  });
+  app.delete<{ Params: { readonly id: string } }>('/graft/v1/jobs/:id', async ({ params }) => {
+    const job = await known(daemon, params.id);
+    if (!(await daemon.remove(job.id))) throw wrongState(job, 'only a job that has ended or is paused can be removed');
+    return { removed: job.id };
+  });
+  for (const action of ACTIONS) {
+    app.post<{ Params: { readonly id: string } }>(`/graft/v1/jobs/:id/${action}`, async ({ params }) => {
+      const job = await known(daemon, params.id);
+      const changed = await daemon.act(action, job.id);
+      if (changed === undefined) throw wrongState(job, ACTION_TO_RULE[action]);
+      return { job: daemon.describe(changed) };
+    });
+  }
+}
+
+/** Events as JSON lines, with `follow` until the job has ended. */
+function logs(app: FastifyInstance, daemon: Daemon): void {
+  app.get<{ Params: { readonly id: string }; Querystring: { readonly follow?: string; readonly after?: string } }>('/graft/v1/jobs/:id/events', async ({ params, query }, reply) => {
+    const job = await known(daemon, params.id);
+    reply.hijack();
+    reply.raw.writeHead(200, { 'content-type': 'application/x-ndjson' }).flushHeaders();
+    try {
+      await stream(reply.raw, daemon, job.id, { after: Number(query.after ?? 0) || 0, follow: query.follow === '1' });
+      reply.raw.end();
+    } catch (error) {
+      daemon.log.error(`The events of ${job.id} can't be told any further: ${reasonOf(error)}`);
+      reply.raw.destroy();
+    }
+  });
+}
+
+/** Writes no faster than it is read, and an empty line now and then, so that nobody takes a quiet job for a dead connection. */
+async function stream(to: ServerResponse, daemon: Daemon, id: string, { after, follow }: { readonly after: number; readonly follow: boolean }): Promise<void> {
+  let [last, quietSince] = [after, performance.now()];
+  while (!to.destroyed) {
+    // Looked at first: what was told before the job ended is then read after it.
+    const state = (await daemon.queue.get(id))?.state;
+    const events = daemon.runs.events(id, last, EVENTS_AT_ONCE);
+    const text = events.map((event) => `${JSON.stringify(event)}\n`).join('');
+    if (text !== '' && !to.write(text)) await Promise.race([once(to, 'drain'), once(to, 'close')]);
+    if (text !== '') quietSince = performance.now();
+    last = events.at(-1)?.number ?? last;
+    if (events.length === EVENTS_AT_ONCE) continue;
+    if (!follow || (state !== 'running' && state !== 'waiting') || daemon.draining) return;
+    if (performance.now() - quietSince > QUIET_MS) {
+      to.write('\n');
+      quietSince = performance.now();
+    }
+    await sleep(FOLLOW_MS);
+  }
+}
+
+async function known(daemon: Daemon, id: string): Promise<Job> {
+  const job = await daemon.queue.get(id);
+  if (job === undefined) throw new GraftError('JOB_UNKNOWN', `There is no job ${id}.`, { hint: '`graft ps --all` lists those that there are.' });
+  return job;
+}
+
+function wrongState({ name, id, state }: Job, rule: string): GraftError {
+  return new GraftError('JOB_STATE', `${name} (${id}) ${STATE_IN_WORDS[state]}: ${rule}.`);
+}

@@ -1,0 +1,90 @@
+import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Logger } from '../../contracts/index.ts';
+import { readPluginDirs, resolveConfigs, type RunConfig } from '../../config/index.ts';
+import { GraftError, reasonOf } from '../../kernel/errors.ts';
+import { runExperiment } from '../../run/experiment.ts';
+import { configFileOf, readRunRecord } from '../../run/run-directory.ts';
+import { openHost, type Host } from '../open-host.ts';
+import type { FromChild, RunEnd, WorkOrder } from '../protocol.ts';
+
+/** The smallest pass that is worth another attempt, in tokens. */
+const SMALLEST_PASS = 64;
+
+/**
+ * One attempt at a run: from its beginning, or from the newest checkpoint of the attempts before.
+ * @param signal stops it at the next step; its reason says what for
+ * @param tell must not throw
+ */
+export async function carryOut(order: WorkOrder, signal: AbortSignal, tell: (message: FromChild) => void): Promise<RunEnd> {
+  const log = tellingLogger(tell);
+  let host: Host | undefined;
+  try {
+    host = await openHost({ pluginDirs: [...order.pluginDirs, ...(await readPluginDirs(order.configFile))], log });
+    const submitted = await onlyConfig(order.configFile, host.kernel, []);
+    const dir = join(submitted.runsDir, order.runId);
+    const begun = await hasBegun(dir);
+    tell({ type: 'directory', dir });
+    if (begun && (await readRunRecord(dir)).status === 'succeeded') return { status: 'succeeded' };
+    const file = begun ? configFileOf(dir) : order.configFile;
+    const config = await onlyConfig(file, host.kernel, settings(submitted, order, log));
+    const subscriber = { name: 'host', receive: (event: Extract<FromChild, { type: 'event' }>['event']) => tell({ type: 'event', at: Date.now(), event }) };
+    const { record, error } = await runExperiment(
+      config,
+      { kernel: host.kernel, log, cacheDir: host.cacheDir, signal, subscribers: [subscriber] },
+      begun ? { resume: dir } : { id: order.runId },
+    );
+    if (record.status === 'succeeded') return { status: 'succeeded' };
+    if (record.status === 'cancelled') return { status: 'stopped', reason: record.reason ?? 'It was stopped.' };
+    return failure(error);
+  } catch (error) {
+    return signal.aborted && !GraftError.is(error) ? { status: 'stopped', reason: 'It was stopped before training began.' } : failure(error);
+  } finally {
+    await host?.dispose();
+  }
+}
+
+/** A directory whose making was cut short is made anew. */
+async function hasBegun(dir: string): Promise<boolean> {
+  if (existsSync(join(dir, 'run.json'))) return true;
+  await rm(dir, { recursive: true, force: true });
+  return false;
+}
+
+async function onlyConfig(file: string, schemas: Parameters<typeof resolveConfigs>[1]['schemas'], set: readonly string[]): Promise<RunConfig> {
+  return (await resolveConfigs(file, { schemas, set }))[0]!;
+}
+
+/** What the host lays over the config: threads where it leaves them open, and less memory for each pass after running out of it. */
+function settings(config: RunConfig, { threads, halvings }: WorkOrder, log: Logger): readonly string[] {
+  const set = config.engine.threads === 'auto' ? [`engine.threads=${threads}`] : [];
+  const tokens = config.train?.options['micro_batch_tokens'];
+  if (halvings === 0 || typeof tokens !== 'number') return set;
+  const fewer = Math.min(tokens, Math.max(SMALLEST_PASS, Math.floor(tokens / 2 ** halvings)));
+  log.warn(`The attempt before ran out of memory: a pass takes ${fewer} tokens from now on, not ${tokens}. A step is made of more passes, and its gradient is the same.`);
+  return [...set, `train.micro_batch_tokens=${fewer}`];
+}
+
+/** What a person can mend stays as it is until somebody does; the network, a slow start and what nobody foresaw may well be different next time. */
+const PASSING: ReadonlySet<string> = new Set(['HUB_UNREACHABLE', 'HUB_BROKEN_OFF', 'HUB_REFUSED', 'PLUGIN_UNAVAILABLE']);
+
+function failure(error: unknown): RunEnd {
+  const code = diskCode(error) ?? (GraftError.is(error) ? error.code : undefined);
+  return { status: 'failed', reason: reasonOf(error), code, lasting: GraftError.is(error) && !PASSING.has(error.code) };
+}
+
+/** Whether a full disk is at the bottom of it. */
+function diskCode(error: unknown): string | undefined {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOSPC' || code === 'EDQUOT') return code;
+  }
+  return undefined;
+}
+
+function tellingLogger(tell: (message: FromChild) => void): Logger {
+  const log = (level: 'info' | 'warn' | 'error') => (message: string): void => tell({ type: 'log', level, message });
+  const logger: Logger = { debug: () => undefined, info: log('info'), warn: log('warn'), error: log('error'), child: () => logger };
+  return logger;
+}

@@ -1,0 +1,299 @@
+/** Starts what the queue holds, as far as the machine has room, and brings every run to an end. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Job, JobLease, JobRequest, Logger, Outcome, Queue, Resources, RunEvent } from '../contracts/index.ts';
+import { GraftError, reasonOf } from '../kernel/errors.ts';
+import { outcomeOf } from './outcome.ts';
+import type { StopReason, WorkOrder } from './protocol.ts';
+import { runPayloadOf } from './run-payload.ts';
+import { RunProcess, type ProcessEnd } from './run-process.ts';
+import type { RunStore } from './run-store.ts';
+import { schedule, type Rules } from './schedule.ts';
+import { toldEvents } from './told-events.ts';
+
+export interface DispatcherOptions {
+  /** The same at every start of this host, and another one's never. */
+  readonly holder: string;
+  readonly queue: Queue;
+  readonly runs: RunStore;
+  readonly log: Logger;
+  /** Plugin folders beside those that a run's config names. */
+  readonly pluginDirs: readonly string[];
+  readonly capacity: Resources;
+  readonly rules: Rules;
+  readonly leaseMs: number;
+  /** Without a sign of life for so long a run is killed. */
+  readonly silenceMs: number;
+  /** Before the second attempt; it doubles with each. */
+  readonly retryMs: number;
+  /** What a run has to checkpoint in when it is asked to stop; then it is killed. */
+  readonly stopMs: number;
+}
+
+/** Milliseconds between two looks at the queue where nothing else gives reason to. */
+const TICK_MS = 1000;
+/** Milliseconds that events are gathered before they are written. */
+const FLUSH_MS = 300;
+/** Events of a run that are kept while they can't be written. */
+const MOST_UNWRITTEN = 20_000;
+/** Milliseconds between two complaints that something can't be written. */
+const COMPLAINT_MS = 30_000;
+
+interface Running {
+  readonly process: RunProcess;
+  readonly attempt: number;
+  lease: JobLease;
+  told: { readonly at: number; readonly event: RunEvent }[];
+  /** Where it says that it is, until that is written. */
+  dir: string | undefined;
+  asked: StopReason | undefined;
+}
+
+export class Dispatcher {
+  readonly #options: DispatcherOptions;
+  readonly #idToRunning = new Map<string, Running>();
+  readonly #ending = new Set<Promise<void>>();
+  readonly #timers: NodeJS.Timeout[] = [];
+  #waits: ReadonlyMap<string, string> = new Map();
+  /** Looks run one after the other. */
+  #looking: Promise<void> = Promise.resolve();
+  #lookAgain = false;
+  #draining = false;
+  #renewedAt = 0;
+  #complainedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(options: DispatcherOptions) {
+    this.#options = options;
+  }
+
+  /** Takes back what a host before this one left running, and begins. */
+  async start(): Promise<void> {
+    const { queue, runs, log, holder } = this.#options;
+    const left = await queue.takeBack({ now: Date.now(), holder, lost: lost('The host ended while it ran.') });
+    for (const job of left) {
+      runs.endAttempt(job.id, job.attempts, { reason: 'The host ended.' });
+      log.warn(`${job.name} (${job.id}) was running when the host ended; it is ${job.state} now.`);
+    }
+    this.#timers.push(setInterval(() => this.wake(), TICK_MS), setInterval(() => this.#flushAll(), FLUSH_MS));
+    this.wake();
+  }
+
+  /** Why each waiting job waits, by its id. */
+  get waits(): ReadonlyMap<string, string> {
+    return this.#waits;
+  }
+
+  get draining(): boolean {
+    return this.#draining;
+  }
+
+  /** What runs now takes. */
+  get #taken(): readonly Resources[] {
+    return [...this.#idToRunning.values()].map(({ lease }) => lease.job.resources);
+  }
+
+  /** Looks at the queue now rather than at the next tick. */
+  wake(): void {
+    if (this.#lookAgain) return;
+    this.#lookAgain = true;
+    this.#looking = this.#looking.then(async () => {
+      this.#lookAgain = false;
+      await this.#look().catch((error: unknown) => this.#options.log.error(`The queue can't be looked at: ${reasonOf(error)}`));
+    });
+  }
+
+  /** Tells a running job at once what it was asked for; its next heartbeat would, too. */
+  notify(job: Job): void {
+    const running = this.#idToRunning.get(job.id);
+    if (running !== undefined && job.request !== undefined) this.#ask(running, job.request);
+    this.wake();
+  }
+
+  /** Starts nothing more, lets every run checkpoint, and resolves when all are gone. */
+  async drain(): Promise<void> {
+    this.#draining = true;
+    await this.#looking;
+    for (const running of this.#idToRunning.values()) this.#ask(running, 'shutdown');
+    while (this.#ending.size > 0) await Promise.all(this.#ending);
+    this.#timers.forEach(clearInterval);
+  }
+
+  async #look(): Promise<void> {
+    const { queue, capacity, rules, log, holder, leaseMs } = this.#options;
+    if (performance.now() - this.#renewedAt > leaseMs / 3) await this.#renew();
+    if (this.#draining) return;
+    const now = Date.now();
+    for (const job of await queue.expire({ now, holder, lost: lost('Its lease ran out.') })) log.warn(`The lease of ${job.name} (${job.id}) ran out; it is ${job.state} now.`);
+    // One that was taken from this host while its process lives on waits for that to end.
+    const due = (await queue.due(now)).filter(({ id }) => !this.#idToRunning.has(id));
+    const { start, waits } = schedule(due, this.#taken, capacity, now, rules);
+    this.#waits = waits;
+    for (const job of start) {
+      const lease = await queue.claim(job.id, { now: Date.now(), leaseMs, holder });
+      if (lease !== undefined) await this.#begin(lease);
+    }
+  }
+
+  async #begin(lease: JobLease): Promise<void> {
+    const { queue, runs, log, silenceMs, pluginDirs } = this.#options;
+    const { id, name, attempts, resources } = lease.job;
+    const order: WorkOrder = {
+      ...runPayloadOf(lease.job),
+      pluginDirs,
+      threads: Math.max(1, Math.floor(resources.cpu)),
+      beatMs: Math.min(1000, silenceMs / 4),
+    };
+    let running: Running | undefined;
+    try {
+      const child = new RunProcess(order, { memoryMb: resources.memory_mb, silenceMs }, {
+        told: (message) => {
+          if (running === undefined) return;
+          if (message.type === 'directory') running.dir = message.dir;
+          else running.told.push(message.type === 'event' ? message : { at: Date.now(), event: { type: 'log', level: message.level, message: message.message } });
+        },
+      });
+      running = { process: child, attempt: attempts, lease, told: [], dir: undefined, asked: undefined };
+    } catch (error) {
+      await queue.end(lease, { ...lost(`Its process can't be started: ${reasonOf(error)}.`)(), dueAt: Date.now() + this.#options.retryMs });
+      return;
+    }
+    this.#idToRunning.set(id, running);
+    const begun = running;
+    const ending = begun.process.ended
+      .then((end) => this.#end(begun, end))
+      // Its lease is not renewed any more: it is taken back when the database can be written again.
+      .catch((error: unknown) => log.error(`${name} (${id}) ended, and that can't be recorded: ${reasonOf(error)}`, { job: id }))
+      .finally(() => {
+        if (this.#idToRunning.get(id) === begun) this.#idToRunning.delete(id);
+        this.#ending.delete(ending);
+        this.wake();
+      });
+    this.#ending.add(ending);
+    try {
+      runs.beginAttempt(id, attempts, begun.process.pid);
+    } catch (error) {
+      this.#complain(`The attempt of ${name} (${id}) can't be recorded: ${reasonOf(error)}`, id);
+    }
+    log.info(`${name} (${id}) runs as process ${begun.process.pid}, attempt ${attempts}.`, { job: id });
+  }
+
+  async #end(running: Running, end: ProcessEnd): Promise<void> {
+    const { queue, runs, log, retryMs } = this.#options;
+    const { lease, process: child, attempt } = running;
+    const { id, name } = lease.job;
+    this.#flush(id, running);
+    const outcome = outcomeOf(lease.job, end, running.asked, { now: Date.now(), retryMs });
+    const died = end.kind === 'died' ? end : undefined;
+    const attemptEnd = { exitCode: died === undefined ? 0 : died.exitCode, signal: died?.signal, reason: 'reason' in outcome ? outcome.reason : undefined, lastLines: died?.lastLines, peakBytes: child.peakBytes };
+    if (outcome.state === 'succeeded') await this.#fillGaps(id, runs.directory(id));
+    const kept = await untilWritten(() =>
+      queue.end(lease, outcome, () => {
+        runs.endAttempt(id, attempt, attemptEnd);
+        if (outcome.state === 'succeeded') runs.publish(id);
+      }),
+    );
+    if (!kept) {
+      runs.endAttempt(id, attempt, { ...attemptEnd, reason: 'Its lease was lost.' });
+      return log.warn(`${name} (${id}) ended after its lease was lost: what it came to is not counted.`, { job: id });
+    }
+    log[outcome.state === 'succeeded' ? 'info' : 'warn'](`${name} (${id}): ${told(outcome)}`, { job: id });
+  }
+
+  /** Writes the numbers of steps that a host before this one was told and could not write, for it was killed. */
+  async #fillGaps(id: string, dir: string | undefined): Promise<void> {
+    const { runs, log } = this.#options;
+    try {
+      if (dir === undefined) return;
+      const told = await toldEvents(dir);
+      const steps = told.findLast((event) => event.type === 'step')?.step ?? 0;
+      if (runs.hasGaps(id) || (runs.standing(id)?.step ?? 0) < steps) await untilWritten(async () => runs.recordNumbers(id, told));
+    } catch (error) {
+      log.warn(`The steps of ${id} that were missed can't be read: ${reasonOf(error)}`, { job: id });
+    }
+  }
+
+  async #renew(): Promise<void> {
+    const { queue, leaseMs } = this.#options;
+    this.#renewedAt = performance.now();
+    for (const [id, running] of this.#idToRunning) {
+      try {
+        const renewed = await queue.renew(running.lease, { now: Date.now(), leaseMs });
+        if (renewed === undefined) running.process.kill('Its lease was lost.');
+        else {
+          running.lease = renewed;
+          if (renewed.job.request !== undefined) this.#ask(running, renewed.job.request);
+        }
+      } catch (error) {
+        this.#complain(`The lease of ${id} can't be renewed: ${reasonOf(error)}`, id);
+      }
+    }
+  }
+
+  #ask(running: Running, what: JobRequest | 'shutdown'): void {
+    // A cancellation outranks a pause, and both an end of the host.
+    if (running.asked === what || running.asked === 'cancel') return;
+    const first = running.asked === undefined;
+    if (what !== 'shutdown' || first) running.asked = what;
+    running.process.stop(running.asked!);
+    if (!first) return;
+    const { stopMs } = this.#options;
+    const deadline = setTimeout(() => running.process.kill(`It did not stop within ${stopMs / 1000} s.`), stopMs);
+    void running.process.ended.then(() => clearTimeout(deadline));
+  }
+
+  #flushAll(): void {
+    for (const [id, running] of this.#idToRunning) this.#flush(id, running);
+  }
+
+  /** What can't be written now, since the disk is full, is tried again with what comes; what never can be is left out, and said. */
+  #flush(id: string, running: Running): void {
+    const { runs, log } = this.#options;
+    try {
+      if (running.dir !== undefined) runs.setDirectory(id, running.dir);
+      running.dir = undefined;
+      if (running.told.length > 0) runs.record(id, running.told);
+      running.told = [];
+    } catch (error) {
+      if (GraftError.is(error)) {
+        running.told.splice(0, Math.max(0, running.told.length - MOST_UNWRITTEN));
+        return this.#complain(`What ${id} has told can't be recorded: ${error.message}`, id);
+      }
+      const told = running.told;
+      running.told = [];
+      for (const each of told) {
+        try {
+          runs.record(id, [each]);
+        } catch (refused) {
+          log.warn(`An event of ${id} is left out, for it is not as it should be (${reasonOf(refused)}): ${JSON.stringify(each.event)}`, { job: id });
+        }
+      }
+    }
+  }
+
+  /** Now and then: a full disk would otherwise be said several times a second. */
+  #complain(message: string, job: string): void {
+    if (performance.now() - this.#complainedAt < COMPLAINT_MS) return;
+    this.#complainedAt = performance.now();
+    this.#options.log.error(message, { job });
+  }
+}
+
+/** Of a job whose holder is gone, which was not its fault. */
+function lost(reason: string): () => Extract<Outcome, { readonly state: 'waiting' }> {
+  return () => ({ state: 'waiting', reason, code: 'LEASE_LOST', dueAt: Date.now(), counts: false });
+}
+
+/** Tries again while the disk is full: what a run came to is not to be lost over it. */
+async function untilWritten<T>(act: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await act();
+    } catch (error) {
+      if (!GraftError.is(error) || error.code !== 'DISK_FULL') throw error;
+      await sleep(TICK_MS);
+    }
+  }
+}
+
+function told(outcome: Outcome): string {
+  return outcome.state === 'succeeded' ? 'succeeded' : `${outcome.state}. ${outcome.reason}`;
+}
