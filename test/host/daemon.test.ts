@@ -7,7 +7,7 @@ import { startDaemon, type TestDaemon } from '../support/daemon.ts';
 import { writeTinyRun } from '../support/tiny-run.ts';
 
 /** Enough that one at the fifth step is not done before it can be stopped. */
-const STEPS = 120;
+const STEPS = 80;
 const TIMEOUT = 120_000;
 
 const home = mkdtempSync(join(tmpdir(), 'graft-host-'));

@@ -130,7 +130,7 @@ async function main() {
   const hash = hashOf(files);
   if (isBuilt(hash)) return;
   const began = Date.now();
-  console.log('graft: building the native engine, which takes about half a minute (GRAFT_SKIP_NATIVE=1 leaves it out)');
+  console.log('graft: building the native engine, which takes about a minute (GRAFT_SKIP_NATIVE=1 leaves it out)');
   try {
     await build(files, hash);
   } catch (error) {

@@ -58,7 +58,7 @@ void release(void* block) {
 }
 
 // What is kept unused where less than that would already be as much memory as was in use at once.
-constexpr size_t kKeptAtLeast = size_t{48} << 20;
+constexpr size_t kKeptAtLeast = size_t{16} << 20;
 
 // Of what tensors never see: it outlives every engine.
 struct LongLived {
