@@ -43,7 +43,7 @@ const lengths = values.lengths === undefined ? undefined : (JSON.parse(readFileS
 const batch = Number(values.batch);
 
 /** A cheap stand-in for the weights of a checkpoint, close to normal with the deviation that models begin with. */
-function randomBytes(size: number, seed: number, stored: 'F32' | 'BF16', room: Uint8Array): Uint8Array {
+function randomBytes(size: number, seed: number, stored: 'F32' | 'BF16'): Uint8Array {
   let state = (seed * 2654435761 + 1) | 0;
   const draw = (): number => {
     state ^= state << 13;
@@ -52,31 +52,30 @@ function randomBytes(size: number, seed: number, stored: 'F32' | 'BF16', room: U
     return ((state & 0xffff) - 32768) * (0.02 / 18918);
   };
   if (stored === 'F32') {
-    const numbers = new Float32Array(room.buffer, 0, size);
+    const numbers = new Float32Array(size);
     for (let i = 0; i < size; i++) numbers[i] = draw();
-    return room.subarray(0, 4 * size);
+    return new Uint8Array(numbers.buffer);
   }
   const one = new Float32Array(1);
   const bits = new Uint32Array(one.buffer);
-  const halves = new Uint16Array(room.buffer, 0, size);
+  const halves = new Uint16Array(size);
   for (let i = 0; i < size; i++) {
     one[0] = draw();
     halves[i] = bits[0]! >>> 16;
   }
-  return room.subarray(0, 2 * size);
+  return new Uint8Array(halves.buffer);
 }
 
 const modelConfig = parseConfig('config.json', configOf(shape));
 const stored = values.dtype === 'f32' ? 'F32' : 'BF16';
 
-/** Every tensor of the shape; the bytes are made when they are asked for, in a room that all share. */
+/** Every tensor of the shape; the bytes are made when they are asked for, as a loader reads them. */
 function sources(): WeightSource[] {
   const shapes = parameterShapes(modelConfig);
   const sizes = shapes.map((each) => each.shape.reduce((a, b) => a * b, 1));
-  const room = new Uint8Array(Math.max(...sizes) * (stored === 'F32' ? 4 : 2));
   return shapes.map(({ name, shape: dims }, i) => {
     const matrix = dims.length === 2;
-    const bytes = (): Uint8Array => (matrix ? randomBytes(sizes[i]!, i + 1, stored, room) : new Uint8Array(new Float32Array(sizes[i]!).fill(1).buffer));
+    const bytes = (): Uint8Array => (matrix ? randomBytes(sizes[i]!, i + 1, stored) : new Uint8Array(new Float32Array(sizes[i]!).fill(1).buffer));
     return { name, shape: dims, dtype: matrix ? stored : 'F32', bytes };
   });
 }
