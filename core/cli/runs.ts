@@ -9,6 +9,7 @@ import { GraftError, reasonOf } from '../kernel/errors.ts';
 import { EXIT } from './exit.ts';
 import type { Host } from '../host/open-host.ts';
 import { interruption } from './interruption.ts';
+import { table } from './table.ts';
 
 export interface RunFlags {
   /** Events as JSON lines on standard output, and nothing else there. */
@@ -96,10 +97,5 @@ function comparison(outcomes: readonly Outcome[]): string {
     result?.evalLoss === undefined ? '-' : `${formatLoss(result.evalLoss)}${result.evalLoss === best ? ' *' : ''}`,
     result === undefined ? '-' : formatCount(result.tokensPerSecond),
   ]);
-  const table = [['run', 'status', 'trains', 'steps', 'train loss', 'eval loss', 'tokens/s'], ...rows];
-  const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)));
-  return table.map((row, i) => {
-    const line = row.map((cell, column) => cell.padEnd(widths[column]!)).join('  ').trimEnd();
-    return i === 0 ? pc.bold(line) : line;
-  }).join('\n');
+  return table(['run', 'status', 'trains', 'steps', 'train loss', 'eval loss', 'tokens/s'], rows);
 }

@@ -9,6 +9,7 @@ import { Type } from 'typebox';
 import type { Job, JobState } from '../contracts/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 import type { Daemon } from './daemon.ts';
+import { JOB_ACTIONS, type JobAction } from './job-action.ts';
 import type { Submission } from './submissions.ts';
 
 /** Milliseconds between two looks for events to follow. */
@@ -35,15 +36,6 @@ const submission = Type.Object(
   },
   { additionalProperties: false },
 );
-const ACTIONS = ['cancel', 'pause', 'resume', 'retry'] as const;
-type Action = (typeof ACTIONS)[number];
-/** For the person who asked for an action in a state where it makes no sense. */
-const ACTION_TO_RULE: Readonly<Record<Action, string>> = {
-  cancel: 'only a job that waits, runs or is paused can be cancelled',
-  pause: 'only a job that waits or runs can be paused',
-  resume: 'only a job that is paused can be resumed',
-  retry: 'only a job that failed or was cancelled can be tried again',
-};
 const STATE_IN_WORDS: Readonly<Record<JobState, string>> = { waiting: 'waits', running: 'runs', paused: 'is paused', succeeded: 'has succeeded', failed: 'has failed', cancelled: 'has been cancelled' };
 
 const STATUS_OF_CODE: Readonly<Record<string, number>> = { JOB_UNKNOWN: 404, JOB_STATE: 409, DRAINING: 503, DISK_FULL: 507 };
@@ -114,11 +106,11 @@ function jobs(app: FastifyInstance, daemon: Daemon): void {
     if (!(await daemon.remove(job.id))) throw wrongState(job, 'only a job that has ended or is paused can be removed');
     return { removed: job.id };
   });
-  for (const action of ACTIONS) {
+  for (const [action, { rule }] of Object.entries(JOB_ACTIONS)) {
     app.post<{ Params: { readonly id: string } }>(`/graft/v1/jobs/:id/${action}`, async ({ params }) => {
       const job = await known(daemon, params.id);
-      const changed = await daemon.act(action, job.id);
-      if (changed === undefined) throw wrongState(job, ACTION_TO_RULE[action]);
+      const changed = await daemon.act(action as JobAction, job.id);
+      if (changed === undefined) throw wrongState(job, rule);
       return { job: daemon.describe(changed) };
     });
   }

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 import type { DescribedJob } from './daemon.ts';
+import type { JobAction } from './job-action.ts';
 import type { Attempt, StoredEvent } from './run-store.ts';
 import { addressFileOf, defaultStateDir, type DaemonAddress } from './state-dir.ts';
 import type { Submission } from './submissions.ts';
@@ -38,7 +39,7 @@ export class DaemonClient {
     return this.#ask('GET', `/jobs/${encodeURIComponent(id)}`);
   }
 
-  async act(action: 'cancel' | 'pause' | 'resume' | 'retry', id: string): Promise<DescribedJob> {
+  async act(action: JobAction, id: string): Promise<DescribedJob> {
     return (await this.#ask<{ job: DescribedJob }>('POST', `/jobs/${encodeURIComponent(id)}/${action}`)).job;
   }
 

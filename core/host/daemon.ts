@@ -9,6 +9,7 @@ import { GraftError, reasonOf } from '../kernel/errors.ts';
 import { buildApi } from './api.ts';
 import { capacityOf, type DaemonConfig } from './daemon-config.ts';
 import { Dispatcher } from './dispatcher.ts';
+import { JOB_ACTIONS, type JobAction } from './job-action.ts';
 import { openHost, type Host } from './open-host.ts';
 import { runPayloadOf } from './run-payload.ts';
 import { RunStore, type Standing } from './run-store.ts';
@@ -75,10 +76,10 @@ export class Daemon {
     try {
       host = await openHost({ pluginDirs: config.plugins, watch: true, log });
       daemon = new Daemon(config, state, host, await openQueue(config, host, state, log), log);
-      daemon.#backUp();
+      await daemon.#backUp();
       await daemon.#dispatcher.start();
       await daemon.#listen(config);
-      daemon.#backups = setInterval(() => daemon!.#backUp(), BACKUP_MS).unref();
+      daemon.#backups = setInterval(() => void daemon!.#backUp(), BACKUP_MS).unref();
       return daemon;
     } catch (error) {
       await daemon?.stop().catch(() => undefined);
@@ -103,8 +104,8 @@ export class Daemon {
   }
 
   /** @returns undefined where the job's state does not allow it */
-  async act(action: 'cancel' | 'pause' | 'resume' | 'retry', id: string): Promise<Job | undefined> {
-    const job = await (action === 'cancel' ? this.queue.cancel(id, 'It was cancelled.') : action === 'pause' ? this.queue.pause(id, 'It was paused.') : action === 'resume' ? this.queue.resume(id) : this.queue.retry(id));
+  async act(action: JobAction, id: string): Promise<Job | undefined> {
+    const job = await JOB_ACTIONS[action].act(this.queue, id);
     if (job !== undefined) this.#dispatcher.notify(job);
     return job;
   }
@@ -169,12 +170,12 @@ export class Daemon {
       const taken = (error as NodeJS.ErrnoException).code === 'EADDRINUSE';
       throw new GraftError(taken ? 'PORT_IN_USE' : 'LISTEN_FAILED', taken ? `Port ${port} on ${host} is in use by another program.` : `The daemon can't listen on ${host}:${port}: ${reasonOf(error)}.`, { hint: 'Name another port, or 0 for any that is free.', cause: error });
     }
-    this.#state.writeAddress({ url: this.url, token, pid: process.pid, version: packageJson.version });
+    await this.#state.writeAddress({ url: this.url, token, pid: process.pid, version: packageJson.version });
   }
 
-  #backUp(): void {
+  async #backUp(): Promise<void> {
     try {
-      this.#state.backUp();
+      await this.#state.backUp();
     } catch (error) {
       this.log.error(`The database can't be backed up: ${reasonOf(error)}`);
     }

@@ -2,13 +2,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Job, JobLease, JobRequest, Logger, Outcome, Queue, Resources, RunEvent } from '../contracts/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
+import { readHistory } from '../run/history.ts';
+import { eventsFileOf } from '../run/run-directory.ts';
 import { outcomeOf } from './outcome.ts';
 import type { StopReason, WorkOrder } from './protocol.ts';
 import { runPayloadOf } from './run-payload.ts';
 import { RunProcess, type ProcessEnd } from './run-process.ts';
 import type { RunStore } from './run-store.ts';
 import { schedule, type Rules } from './schedule.ts';
-import { toldEvents } from './told-events.ts';
 
 export interface DispatcherOptions {
   /** The same at every start of this host, and another one's never. */
@@ -184,7 +185,7 @@ export class Dispatcher {
     const outcome = outcomeOf(lease.job, end, running.asked, { now: Date.now(), retryMs });
     const died = end.kind === 'died' ? end : undefined;
     const attemptEnd = { exitCode: died === undefined ? 0 : died.exitCode, signal: died?.signal, reason: 'reason' in outcome ? outcome.reason : undefined, lastLines: died?.lastLines, peakBytes: child.peakBytes };
-    if (outcome.state === 'succeeded') await this.#fillGaps(id, runs.directory(id));
+    if (outcome.state === 'succeeded' && attempt > 1) await this.#fillGaps(id, runs.directory(id));
     const kept = await untilWritten(() =>
       queue.end(lease, outcome, () => {
         runs.endAttempt(id, attempt, attemptEnd);
@@ -198,14 +199,13 @@ export class Dispatcher {
     log[outcome.state === 'succeeded' ? 'info' : 'warn'](`${name} (${id}): ${told(outcome)}`, { job: id });
   }
 
-  /** Writes the numbers of steps that a host before this one was told and could not write, for it was killed. */
+  /** Writes the numbers of steps that a host before this one was told and could not write, for it was killed: its run has them. */
   async #fillGaps(id: string, dir: string | undefined): Promise<void> {
     const { runs, log } = this.#options;
+    if (dir === undefined) return;
     try {
-      if (dir === undefined) return;
-      const told = await toldEvents(dir);
-      const steps = told.findLast((event) => event.type === 'step')?.step ?? 0;
-      if (runs.hasGaps(id) || (runs.standing(id)?.step ?? 0) < steps) await untilWritten(async () => runs.recordNumbers(id, told));
+      const { steps, evaluations } = readHistory(eventsFileOf(dir));
+      await untilWritten(async () => runs.recordNumbers(id, [...steps, ...evaluations]));
     } catch (error) {
       log.warn(`The steps of ${id} that were missed can't be read: ${reasonOf(error)}`, { job: id });
     }

@@ -142,12 +142,6 @@ export class RunStore {
     };
   }
 
-  /** Whether steps are missing: a host that was killed takes what it had not written with it. */
-  hasGaps(jobId: string): boolean {
-    const { steps, last } = this.#db.get('SELECT count(*) AS steps, max(step) AS last FROM host_metrics WHERE job_id = :jobId AND loss IS NOT NULL', { jobId })!;
-    return steps !== (last ?? 0);
-  }
-
   /** Puts numbers of steps and evaluations where they belong, those that are there already included. */
   recordNumbers(jobId: string, events: readonly RunEvent[]): void {
     this.#db.transaction(() => {

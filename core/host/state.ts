@@ -1,7 +1,8 @@
 /** The folder in which a host keeps what must last. */
-import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
+import { syncFile, syncFolder, writeJson } from '../run/durable.ts';
 import { lock } from '../run/lock.ts';
 import { SqliteDatabase } from './sqlite.ts';
 import { addressFileOf, type DaemonAddress } from './state-dir.ts';
@@ -9,7 +10,7 @@ import { addressFileOf, type DaemonAddress } from './state-dir.ts';
 /** Backups that are kept, a day apart at least. */
 const KEPT_BACKUPS = 7;
 const DAY_MS = 86_400_000;
-/** How the name of a file that is being written ends. */
+/** How the name of a backup that is being written ends. */
 const WRITING = '.writing';
 
 export class HostState {
@@ -50,7 +51,7 @@ export class HostState {
   }
 
   /** Copies the database unless that was done within the last day; the oldest copies go. */
-  backUp(now = Date.now()): void {
+  async backUp(now = Date.now()): Promise<void> {
     const dir = join(this.dir, 'backups');
     const newest = backupsIn(dir).at(-1);
     if (newest !== undefined && now - madeAt(newest) < DAY_MS) return;
@@ -58,18 +59,15 @@ export class HostState {
     for (const name of readdirSync(dir)) if (name.endsWith(WRITING)) rmSync(join(dir, name));
     const file = join(dir, `graft-${now}.db`);
     this.database.copyTo(`${file}${WRITING}`);
-    const copy = openSync(`${file}${WRITING}`, 'r+');
-    fsyncSync(copy);
-    closeSync(copy);
+    await syncFile(`${file}${WRITING}`);
     renameSync(`${file}${WRITING}`, file);
+    await syncFolder(dir);
     for (const old of backupsIn(dir).slice(0, -KEPT_BACKUPS)) rmSync(old);
   }
 
   /** Says where the daemon is, to its owner alone. */
-  writeAddress(address: DaemonAddress): void {
-    const file = addressFileOf(this.dir);
-    writeFileSync(`${file}${WRITING}`, `${JSON.stringify(address, null, 2)}\n`, { mode: 0o600 });
-    renameSync(`${file}${WRITING}`, file);
+  async writeAddress(address: DaemonAddress): Promise<void> {
+    await writeJson(addressFileOf(this.dir), address, 0o600);
   }
 
   close(): void {

@@ -3,17 +3,17 @@ import { closeSync, fsyncSync, openSync } from 'node:fs';
 import { open, readdir, rename, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 
-/** Replaces a file in one move: a reader sees the old text or the new, never a part. */
-export async function writeText(path: string, text: string): Promise<void> {
+/** Replaces a file in one move: a reader sees the old text or the new, never a part. @param mode who may read it */
+export async function writeText(path: string, text: string, mode?: number): Promise<void> {
   const aside = `${path}.${process.pid}.tmp`;
-  await writeFile(aside, text);
+  await writeFile(aside, text, { mode });
   await syncFile(aside);
   await rename(aside, path);
   await syncFolder(dirname(path));
 }
 
-export async function writeJson(path: string, value: unknown): Promise<void> {
-  await writeText(path, `${JSON.stringify(value, null, 2)}\n`);
+export async function writeJson(path: string, value: unknown, mode?: number): Promise<void> {
+  await writeText(path, `${JSON.stringify(value, null, 2)}\n`, mode);
 }
 
 /** Every file below `dir` with its size, by path relative to `dir`. */
@@ -33,7 +33,7 @@ export async function syncTree(dir: string): Promise<void> {
   await syncFolder(dir);
 }
 
-async function syncFile(path: string): Promise<void> {
+export async function syncFile(path: string): Promise<void> {
   const file = await open(path, 'r+');
   try {
     await file.sync();

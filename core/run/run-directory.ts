@@ -113,7 +113,7 @@ export class RunDirectory {
   }
 
   get eventsFile(): string {
-    return join(this.dir, 'events.jsonl');
+    return eventsFileOf(this.dir);
   }
 
   get checkpointsDir(): string {
@@ -148,6 +148,11 @@ export class RunDirectory {
 export function newRunId(name: string): string {
   const stamp = new Date().toISOString().replace(/\..*/, '').replaceAll(/[-:]/g, '').replace('T', '-');
   return `${name}-${stamp}-${randomBytes(3).toString('hex')}`;
+}
+
+/** The events inside a run directory. */
+export function eventsFileOf(dir: string): string {
+  return join(resolve(dir), 'events.jsonl');
 }
 
 /** The config inside a run directory. */

@@ -6,6 +6,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import { DaemonClient } from '../../core/host/client.ts';
@@ -43,7 +44,6 @@ const CAPACITY = { cpu: 2, memory_mb: 4000, gpu_memory_mb: 0 };
 const LOOK_MS = 150;
 /** Of each job. */
 const STEPS = 40;
-const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 export async function chaos({ jobs, seed, everySteps, hostEvery, tell = () => undefined }: ChaosOptions): Promise<ChaosReport> {
   const random = rng(seed, 'chaos', 0);
@@ -108,7 +108,7 @@ async function start(config: string): Promise<RunningCommand> {
   return daemon;
 }
 
-/** Looks at all jobs again and again; a host that has just been killed is passed over. */
+/** Looks at all jobs again and again; none of them may fail. */
 async function until(client: () => DaemonClient, done: (all: readonly DescribedJob[]) => boolean | Promise<boolean>): Promise<void> {
   for (;;) {
     const all = await client().list({ limit: 1000 });

@@ -60,10 +60,10 @@ describe('the state folder', () => {
     HostState.open(dir).close();
   });
 
-  it('refuses a damaged database and names the newest backup, which is whole', () => {
+  it('refuses a damaged database and names the newest backup, which is whole', async () => {
     const state = HostState.open(dir);
     state.database.migrate('one', ['CREATE TABLE one (a INTEGER) STRICT']);
-    state.backUp();
+    await state.backUp();
     state.close();
     const file = join(dir, 'graft.db');
     writeFileSync(file, readFileSync(file).fill(7, 0, 2000));
@@ -83,15 +83,15 @@ describe('the state folder', () => {
     restored.close();
   });
 
-  it('backs up once a day, and keeps seven', () => {
+  it('backs up once a day, and keeps seven', async () => {
     const state = HostState.open(dir);
     const day = 86_400_000;
     const backups = (): number => readdirSync(join(dir, 'backups')).length;
     const now = Date.now();
     for (let i = 0; i < 10; i++) {
-      state.backUp(now + i * day);
+      await state.backUp(now + i * day);
       expect(backups()).toBe(Math.min(i + 1, 7));
-      state.backUp(now + i * day + day - 1);
+      await state.backUp(now + i * day + day - 1);
       expect(backups()).toBe(Math.min(i + 1, 7));
     }
     state.close();

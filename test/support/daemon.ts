@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Job, JobState } from '../../core/contracts/index.ts';
 import { checkOptions } from '../../core/config/options.ts';
 import { daemonSchema, type DaemonConfig } from '../../core/host/daemon-config.ts';
@@ -30,7 +31,6 @@ export async function startDaemon(options: Readonly<Record<string, unknown>> = {
   const dir = mkdtempSync(join(tmpdir(), 'graft-daemon-'));
   const config = checkOptions(daemonSchema, { state_dir: join(dir, 'state'), port: 0, job: { memory_mb: 2000 }, capacity: { cpu: 2, memory_mb: 4000 }, retry_seconds: 0.1, ...options }, 'a daemon config') as DaemonConfig;
   let daemon = await Daemon.start(config, stderrLogger('error'));
-  const sleep = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   return {
     dir,
     daemon: () => daemon,
@@ -43,14 +43,14 @@ export async function startDaemon(options: Readonly<Record<string, unknown>> = {
         const job = (await daemon.queue.get(id))!;
         if (states.includes(job.state)) return job;
         if (ENDED.includes(job.state)) throw new Error(`${id} is ${job.state}, not ${states.join(' or ')}: ${job.reason}`);
-        await sleep();
+        await sleep(LOOK_MS);
       }
     },
     untilStep: async (id, step) => {
       while ((daemon.runs.standing(id)?.step ?? 0) < step) {
         const job = (await daemon.queue.get(id))!;
         if (ENDED.includes(job.state)) throw new Error(`${id} is ${job.state} before step ${step}: ${job.reason}`);
-        await sleep();
+        await sleep(LOOK_MS);
       }
     },
     pid: (id) => daemon.runs.attempts(id).at(-1)!.pid,

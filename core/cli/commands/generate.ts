@@ -1,5 +1,6 @@
 import { text as readAll } from 'node:stream/consumers';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
+import { bounded, setOption } from '../arguments.ts';
 import { GraftError } from '../../kernel/errors.ts';
 import { EXIT } from '../exit.ts';
 import { interruption } from '../interruption.ts';
@@ -34,7 +35,7 @@ export function generateCommand(): Command {
     .option('--top-p <p>', 'sample from the likeliest tokens that make up this share', bounded('a number above 0, up to 1', (p) => p > 0 && p <= 1), 1)
     .option('--seed <n>', 'of sampling', bounded('a whole number from 0', (n) => Number.isInteger(n) && n >= 0), 42)
     .option('--engine <name>', 'which engine computes')
-    .option('--set <path=value>', 'override an option of the config (repeatable)', (value: string, all: readonly string[]) => [...all, value], [])
+    .addOption(setOption('an option of the config'))
     .action(run);
 }
 
@@ -80,12 +81,4 @@ async function run(path: string, options: GenerateOptions): Promise<void> {
 async function promptFromInput(): Promise<string> {
   if (process.stdin.isTTY) throw new GraftError('USAGE', 'There is no prompt.', { hint: 'Give one with -p "...", or on standard input.' });
   return (await readAll(process.stdin)).replace(/\n$/, '');
-}
-
-function bounded(what: string, holds: (value: number) => boolean): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (text.trim() === '' || Number.isNaN(value) || !holds(value)) throw new InvalidArgumentError(`It is ${what}.`);
-    return value;
-  };
 }

@@ -5,6 +5,7 @@ import type { DescribedJob } from '../../host/daemon.ts';
 import { formatBytes, formatDuration, formatLoss } from '../../run/reporters/format.ts';
 import { follow, show } from '../job-events.ts';
 import { daemonOf, withState, type StateOptions } from '../state-option.ts';
+import { table } from '../table.ts';
 
 const ACTIVE = 'waiting,running,paused';
 const MOST = 1000;
@@ -24,7 +25,7 @@ export function psCommand(): Command {
       return;
     }
     const jobs = await client.list({ state: options.all === true ? undefined : ACTIVE, group: options.group, limit: MOST });
-    process.stdout.write(options.json === true ? `${JSON.stringify(jobs)}\n` : `${table(jobs)}\n${jobs.length === MOST ? `These are the newest ${MOST}.\n` : ''}`);
+    process.stdout.write(options.json === true ? `${JSON.stringify(jobs)}\n` : `${listOf(jobs)}\n${jobs.length === MOST ? `These are the newest ${MOST}.\n` : ''}`);
   });
 }
 
@@ -57,15 +58,10 @@ export const pauseCommand = (): Command => changing('pause', 'checkpoint jobs an
 export const retryCommand = (): Command => changing('retry', 'try jobs that failed or were cancelled again, from their last checkpoints', 'waits', (client, id) => client.act('retry', id));
 export const rmCommand = (): Command => changing('rm', 'forget jobs that have ended or are paused; run directories stay', 'is forgotten', (client, id) => client.remove(id));
 
-function table(jobs: readonly DescribedJob[]): string {
+function listOf(jobs: readonly DescribedJob[]): string {
   if (jobs.length === 0) return 'There are no jobs. `graft submit configs/lora.yaml` queues one; --all lists those that have ended.';
   const rows = jobs.map((job) => [job.id, job.name, job.state, String(job.attempts), stepsOf(job), job.standing?.loss === undefined ? '-' : formatLoss(job.standing.loss), remainingOf(job), job.waitsFor ?? job.reason ?? '']);
-  const all = [['job', 'name', 'state', 'attempts', 'steps', 'loss', 'left', ''], ...rows];
-  const widths = all[0]!.map((_, column) => Math.max(...all.map((row) => row[column]!.length)));
-  return all.map((row, i) => {
-    const line = row.map((cell, column) => cell.padEnd(widths[column]!)).join('  ').trimEnd();
-    return i === 0 ? pc.bold(line) : line;
-  }).join('\n');
+  return table(['job', 'name', 'state', 'attempts', 'steps', 'loss', 'left', ''], rows);
 }
 
 function stepsOf({ standing }: DescribedJob): string {

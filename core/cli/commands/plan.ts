@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import pc from 'picocolors';
+import { setOption } from '../arguments.ts';
 import { readPluginDirs, resolveConfigs } from '../../config/index.ts';
 import type { RunEvent } from '../../contracts/index.ts';
 import { GraftError } from '../../kernel/errors.ts';
@@ -19,7 +20,7 @@ export function planCommand(): Command {
   return new Command('plan')
     .description('say what a run will train, how many steps it takes, and in how much memory')
     .argument('<config>', 'config file; every combination of its sweep is planned')
-    .option('--set <path=value>', 'override an option, such as train.batch_size=4 (repeatable)', (value: string, all: readonly string[]) => [...all, value], [])
+    .addOption(setOption('an option, such as train.batch_size=4'))
     .option('--json', 'one plan a line as JSON; sizes in bytes')
     .addHelpText('after', '\nExits with 0, with 2 on a mistake in the config or the data, 130 when stopped.')
     .action(plan);

@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError } from 'commander';
 import pc from 'picocolors';
+import { setOption } from '../arguments.ts';
 import { readPluginDirs, resolveConfigs } from '../../config/index.ts';
 import { GraftError } from '../../kernel/errors.ts';
 import { EXIT } from '../exit.ts';
@@ -24,7 +25,7 @@ export function previewCommand(): Command {
     .option('--eval', 'examples to evaluate on instead of those to train on')
     .option('--json', 'everything as one line of JSON')
     .option('--no-color', 'brackets around what is trained on instead of colours, as when piped')
-    .option('--set <path=value>', 'override an option, such as preprocess.0.max_length=512 (repeatable)', (value: string, all: readonly string[]) => [...all, value], [])
+    .addOption(setOption('an option, such as preprocess.0.max_length=512'))
     .addHelpText('after', '\nReads the tokenizer and the data, and no weights. Exits with 0, with 2 on a mistake in the config or the data, 130 when stopped.')
     .action(preview);
 }

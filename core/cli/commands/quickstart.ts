@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import { Command } from 'commander';
 import pc from 'picocolors';
+import { setOption } from '../arguments.ts';
 import { resolveConfigs, type RunConfig } from '../../config/index.ts';
 import { GraftError } from '../../kernel/errors.ts';
 import type { Subscriber } from '../../run/events.ts';
@@ -32,7 +33,7 @@ export function quickstartCommand(): Command {
     .option('--model <model>', 'another base: a Hugging Face folder or a Hub id')
     .option('--data <file>', `other instructions (JSON, JSONL, CSV or Parquet): the first ${OWN_DATA.samples}, of which ${OWN_DATA.eval} are held out`)
     .option('-p, --prompt <text>', 'an instruction to answer, in place of held-out ones (repeatable)', (value: string, all: readonly string[]) => [...all, value], [])
-    .option('--set <path=value>', 'override an option of the three configs, such as train.epochs=1 (repeatable)', (value: string, all: readonly string[]) => [...all, value], [])
+    .addOption(setOption('an option of the three configs, such as train.epochs=1'))
     .addHelpText('after', '\nThe configs are configs/lora.yaml, configs/adapter.yaml and configs/mixed.yaml; `graft run` takes each of them too.')
     .action(quickstart);
 }

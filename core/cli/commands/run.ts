@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { setOption } from '../arguments.ts';
 import { readPluginDirs, resolveConfigs } from '../../config/index.ts';
 import { GraftError } from '../../kernel/errors.ts';
 import { configFileOf, readRunRecord } from '../../run/run-directory.ts';
@@ -16,7 +17,7 @@ export function runCommand(): Command {
   const command = new Command('run')
     .description('fine-tune as a config says')
     .argument('[config]', 'config file; every combination of its sweep is a run')
-    .option('--set <path=value>', 'override an option, such as train.learning_rate=1e-4 (repeatable)', (value: string, all: readonly string[]) => [...all, value], [])
+    .addOption(setOption())
     .option('--resume <dir>', 'go on with the run in this directory from its newest checkpoint');
   return withRunFlags(command)
     .addHelpText('after', '\nExits with 0 when every run succeeded, 1 when one failed, 2 on a mistake in the config, 130 when stopped.')

@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError } from 'commander';
 import pc from 'picocolors';
+import { setOption } from '../arguments.ts';
 import { checkOptions } from '../../config/options.ts';
 import type { Entry } from '../../config/index.ts';
 import { GraftError } from '../../kernel/errors.ts';
@@ -32,7 +33,7 @@ export function serveCommand(): Command {
     .option('--host <address>', "in place of the config's; another than this machine's own needs an api_key in the config")
     .option('--watch', 'take up edited plugins: new requests see the change, those in flight finish as they began')
     .option('--engine <name>', 'which engine computes')
-    .option('--set <path=value>', 'override an option of the config (repeatable)', (value: string, all: readonly string[]) => [...all, value], [])
+    .addOption(setOption('an option of the config'))
     .addHelpText('after', '\nModels are named after the base and after the run. Ctrl-C stops listening and finishes what is in flight; twice stops at once.')
     .action(run);
 }

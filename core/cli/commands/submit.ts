@@ -1,7 +1,10 @@
 import { resolve } from 'node:path';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
+import { bounded, setOption } from '../arguments.ts';
 import { follow } from '../job-events.ts';
 import { daemonOf, withState, type StateOptions } from '../state-option.ts';
+
+const NUMBER = bounded('a number', Number.isFinite);
 
 interface SubmitOptions extends StateOptions {
   readonly set: readonly string[];
@@ -19,12 +22,12 @@ export function submitCommand(): Command {
   const command = new Command('submit')
     .description('queue runs in the daemon')
     .argument('<config>', 'config file; every combination of its sweep is a job')
-    .option('--set <path=value>', 'override an option, such as train.learning_rate=1e-4 (repeatable)', (value: string, all: readonly string[]) => [...all, value], [])
-    .option('--priority <n>', 'higher goes first', number)
-    .option('--attempts <n>', 'attempts that may crash before the job has failed', number)
-    .option('--cpu <cores>', 'cores that it takes, and threads that it computes with', number)
-    .option('--memory <MiB>', 'memory that it takes, beyond which it is ended', number)
-    .option('--gpu-memory <MiB>', 'GPU memory that it takes', number)
+    .addOption(setOption())
+    .option('--priority <n>', 'higher goes first', NUMBER)
+    .option('--attempts <n>', 'attempts that may crash before the job has failed', NUMBER)
+    .option('--cpu <cores>', 'cores that it takes, and threads that it computes with', NUMBER)
+    .option('--memory <MiB>', 'memory that it takes, beyond which it is ended', NUMBER)
+    .option('--gpu-memory <MiB>', 'GPU memory that it takes', NUMBER)
     .option('--group <name>', 'what the jobs belong to')
     .option('-f, --follow', 'show what the job tells until it has ended');
   return withState(command).action(submit);
@@ -38,10 +41,4 @@ async function submit(config: string, options: SubmitOptions): Promise<void> {
   if (options.follow !== true) return;
   if (jobs.length > 1) process.stdout.write(`Following the first of ${jobs.length}; graft logs -f shows another.\n`);
   await follow(client, jobs[0]!.id);
-}
-
-function number(text: string): number {
-  const value = Number(text);
-  if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('It is a number.');
-  return value;
 }

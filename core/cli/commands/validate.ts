@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { Command } from 'commander';
 import pc from 'picocolors';
 import { stringify } from 'yaml';
+import { setOption } from '../arguments.ts';
 import { ConfigError, displayPath, entriesOf, readPluginDirs, resolveConfigs } from '../../config/index.ts';
 import type { RunConfig } from '../../config/index.ts';
 import { configReference, withReference } from '../../config/reference.ts';
@@ -22,7 +23,7 @@ export function validateCommand(): Command {
   return new Command('validate')
     .description('check configs; report every mistake with its place')
     .argument('[config...]', 'config files')
-    .option('--set <path=value>', 'override an option, such as train.learning_rate=1e-4 (repeatable)', (value: string, all: readonly string[] = []) => [...all, value])
+    .addOption(setOption())
     .option('--print', 'print what each config resolves to, as YAML')
     .option('--reference [file]', 'print the reference of all options as Markdown, or put it between its marks in a file')
     .addHelpText('after', '\nExits with 0 when every config is right, with 2 when one is not.')

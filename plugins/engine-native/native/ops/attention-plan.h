@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "../runtime/runtime.h"
+#include "ceil-div.h"
 
 namespace graft::attentionPlan {
 
@@ -18,8 +19,6 @@ constexpr int64_t kPanelWork = 24;
 // Keys that are packed at once.
 constexpr int64_t kPackPiece = 128;
 constexpr int64_t kNoWindow = int64_t{1} << 30;
-
-inline int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 struct Located {
   AttentionPair pair;

@@ -21,8 +21,6 @@ namespace {
 constexpr int64_t kRows = 512;
 constexpr int64_t kClasses = 2048;
 
-int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // W [classes, d]: kind 0 a frozen weight's id, 1 a tensor; then the classes.
 struct OutputLayer {
   int64_t d, classes;

@@ -13,8 +13,6 @@ namespace {
 // Rows of A that are packed at once.
 constexpr int64_t kRows = 1024;
 
-int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 }  // namespace
 
 const void* Right::panel(const Isa& isa, int64_t n0, int n, int64_t k0, int64_t k, void* scratch) const {
@@ -66,9 +64,8 @@ void multiply(Runtime& rt, const Left& a, const Right& b, int64_t m, int64_t k, 
   };
   auto& kept = rt.packedLeft;
   if (m <= kRows && a.serial != 0) {
-    const auto last = std::static_pointer_cast<const Prepacked>(kept.packed);
-    if (kept.serial == a.serial && last != nullptr && last->is(m, k, bf16)) {
-      product(*last, 0);
+    if (kept.serial == a.serial && kept.packed != nullptr && kept.packed->is(m, k, bf16)) {
+      product(*kept.packed, 0);
       return;
     }
   }

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "../runtime/runtime.h"
+#include "ceil-div.h"
 #include "weight.h"
 
 namespace graft {

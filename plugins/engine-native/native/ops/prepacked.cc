@@ -1,6 +1,7 @@
 #include "prepacked.h"
 
 #include <algorithm>
+#include <optional>
 
 namespace graft {
 
@@ -8,8 +9,6 @@ namespace {
 
 // Terms of a sum that are added up in registers: a panel of so many rows stays in the second cache, and float32 sums stay short.
 constexpr int64_t kDepth = 2048;
-
-int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
@@ -38,9 +37,10 @@ void Prepacked::multiply(const Right& right, int64_t row, int64_t column, int64_
   const GemmKernels& kernels = rt_.isa.gemm;
   const int nr = kernels.nr;
   const int64_t extra = added.depth();
-  auto extraLeft = rt_.scratch<float>(static_cast<size_t>(std::max<int64_t>(1, extra * rows_)));
+  std::optional<Scratch<float>> extraLeft;
   if (extra > 0) {
-    rt_.pool.run(blocks_.count(), [&](int64_t block, int) { added.packLeft(blocks_.start(block), blocks_.height(block), extraLeft.get() + blocks_.start(block) * extra); });
+    extraLeft.emplace(rt_.scratch<float>(static_cast<size_t>(extra * rows_)));
+    rt_.pool.run(blocks_.count(), [&](int64_t block, int) { added.packLeft(blocks_.start(block), blocks_.height(block), extraLeft->get() + blocks_.start(block) * extra); });
   }
 
   const int64_t panels = ceilDiv(n, nr);
@@ -60,8 +60,6 @@ void Prepacked::multiply(const Right& right, int64_t row, int64_t column, int64_
     const int64_t first = blocks_.count() * part / parts, end = blocks_.count() * (part + 1) / parts;
     const int columns = static_cast<int>(std::min<int64_t>(nr, n - n0));
     char* room = rooms.get() + roomBytes * static_cast<size_t>(worker);
-    auto* extraRight = reinterpret_cast<float*>(room);
-    added.packRight(n0, columns, nr, extraRight);
     for (int64_t k0 = 0; k0 < k_; k0 += kDepth) {
       const int64_t depth = std::min(kDepth, k_ - k0);
       const void* panel = right.panel(rt_.isa, column + n0, columns, row + k0, depth, room + extraBytes);
@@ -72,8 +70,10 @@ void Prepacked::multiply(const Right& right, int64_t row, int64_t column, int64_
       }
     }
     if (extra == 0) return;
+    auto* extraRight = reinterpret_cast<float*>(room);
+    added.packRight(n0, columns, nr, extraRight);
     for (int64_t block = first; block < end; block++) {
-      kernels.tile(extra, extraLeft.get() + blocks_.start(block) * extra, extraRight, c + blocks_.start(block) * ld + n0, ld, blocks_.height(block), columns, accumulate || k_ > 0);
+      kernels.tile(extra, extraLeft->get() + blocks_.start(block) * extra, extraRight, c + blocks_.start(block) * ld + n0, ld, blocks_.height(block), columns, accumulate || k_ > 0);
     }
   });
 }

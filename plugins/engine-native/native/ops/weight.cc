@@ -8,6 +8,7 @@
 
 #include "../runtime/arena.h"
 #include "../runtime/pool.h"
+#include "ceil-div.h"
 #include "quantized.h"
 
 namespace graft {
@@ -19,8 +20,6 @@ constexpr int64_t kStrip = 256;
 constexpr float kLargestF16 = 65504;
 
 size_t sizeOf(Stored stored) { return stored == Stored::f32 ? 4 : 2; }
-
-int64_t panelsOf(int64_t n, int nr) { return (n + nr - 1) / nr; }
 
 }  // namespace
 
@@ -39,7 +38,7 @@ void Weight::pack(const Isa& isa, Pool& pool) {
   if (packed || !packable || (format != Format::f32 && format != Format::bf16)) return;
   const GemmKernels& kernels = isa.gemm;
   const int nr = kernels.nr;
-  const int64_t panels = panelsOf(rows, nr);
+  const int64_t panels = ceilDiv(rows, nr);
   const bool wide = format == Format::f32;
   // Bytes of a panel.
   const size_t stride = wide ? static_cast<size_t>(columns * nr) * 4 : static_cast<size_t>((columns + 1) / 2 * nr) * 4;

@@ -20,11 +20,7 @@ constexpr bool kExact = false;
 #endif
 
 // Blocks from here on are cut from address space.
-#if defined(_WIN32)
-constexpr size_t kLarge = kAbsurd + 1;
-#else
 constexpr size_t kLarge = kExact ? kAbsurd + 1 : size_t{256} << 10;
-#endif
 
 // Small sizes come in steps of an eighth of their power of two, so that nearly equal ones share blocks.
 size_t rounded(size_t bytes) {
@@ -39,22 +35,9 @@ size_t rounded(size_t bytes) {
 }
 
 void* allocate(size_t bytes) {
-#if defined(_WIN32)
-  void* block = _aligned_malloc(bytes, kAlignment);
-#else
   void* block = nullptr;
-  if (posix_memalign(&block, kAlignment, bytes) != 0) block = nullptr;
-#endif
-  if (block == nullptr) throw std::bad_alloc();
+  if (posix_memalign(&block, kAlignment, bytes) != 0) throw std::bad_alloc();
   return block;
-}
-
-void release(void* block) {
-#if defined(_WIN32)
-  _aligned_free(block);
-#else
-  std::free(block);
-#endif
 }
 
 // What is kept unused where less than that would already be as much memory as was in use at once.
@@ -78,14 +61,15 @@ void* takeBlock(size_t bytes) {
   if (size < kLarge) return allocate(size);
   LongLived& blocks = longLived();
   std::lock_guard<std::mutex> lock(blocks.mutex);
+  void* block = blocks.space.take(size);
   blocks.live += size;
-  return blocks.space.take(size);
+  return block;
 }
 
 void giveBlock(void* block, size_t bytes) {
   const size_t size = rounded(bytes);
   if (size < kLarge) {
-    release(block);
+    std::free(block);
     return;
   }
   LongLived& blocks = longLived();
@@ -162,7 +146,7 @@ void Arena::keepWithin(size_t limit) {
   large_.release(largeLive_ + (limit > smallKept_ ? limit - smallKept_ : 0));
   for (auto it = small_.rbegin(); it != small_.rend() && smallKept_ > limit; ++it) {
     while (!it->second.empty() && smallKept_ > limit) {
-      release(it->second.back());
+      std::free(it->second.back());
       it->second.pop_back();
       smallKept_ -= it->first;
     }

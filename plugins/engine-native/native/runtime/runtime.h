@@ -87,6 +87,7 @@ class Scratch {
   T* data_;
 };
 
+class Prepacked;
 using Operation = void (*)(Runtime&, Args&);
 struct NamedOperation {
   const char* name;
@@ -133,10 +134,11 @@ class Runtime {
   template <class T>
   Scratch<T> scratch(size_t elements) { return Scratch<T>(arena, elements); }
 
-  // The packed left side of the last product, by the serial of its tensor: the projections of one input follow each other.
+  // The packed left side of the last product, where that was one whole tensor of few rows, by its serial: the projections of one input
+  // follow each other.
   struct PackedLeft {
     uint64_t serial = 0;
-    std::shared_ptr<const void> packed;
+    std::shared_ptr<const Prepacked> packed;
   } packedLeft;
 
  private:

@@ -4,9 +4,7 @@
 #include <iterator>
 #include <new>
 
-#if !defined(_WIN32)
 #include <sys/mman.h>
-#endif
 
 namespace graft {
 
@@ -15,21 +13,15 @@ namespace {
 // Reserved at once: no memory until it is used.
 constexpr size_t kRange = size_t{1} << 30;
 
-#if defined(_WIN32)
-void* reserved(size_t) { throw std::bad_alloc(); }
-void unreserve(void*, size_t) {}
-void giveBack(void*, size_t) {}
-#else
 void* reserved(size_t bytes) {
+  int flags = MAP_PRIVATE | MAP_ANONYMOUS;
 #if defined(MAP_NORESERVE)
-  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-#else
-  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS;
+  // A larger range is of one block, all of it to be used: the system shall say now where it can't be had.
+  if (bytes < 2 * kRange) flags |= MAP_NORESERVE;
 #endif
-  void* base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, kFlags, -1, 0);
+  void* base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
   return base == MAP_FAILED ? nullptr : base;
 }
-void unreserve(void* base, size_t bytes) { munmap(base, bytes); }
 void giveBack(void* from, size_t bytes) {
 #if defined(__linux__)
   madvise(from, bytes, MADV_DONTNEED);
@@ -37,12 +29,11 @@ void giveBack(void* from, size_t bytes) {
   madvise(from, bytes, MADV_FREE);
 #endif
 }
-#endif
 
 }  // namespace
 
 Space::~Space() {
-  for (const auto& [base, bytes] : ranges_) unreserve(base, bytes);
+  for (const auto& [base, bytes] : ranges_) munmap(base, bytes);
 }
 
 // A range begins and ends at a chunk.
@@ -54,8 +45,8 @@ void Space::reserve(size_t bytes) {
   if (base == nullptr) base = static_cast<char*>(reserved((size = needed) + kChunk));
   if (base == nullptr) throw std::bad_alloc();
   const size_t before = (kChunk - reinterpret_cast<uintptr_t>(base) % kChunk) % kChunk;
-  if (before > 0) unreserve(base, before);
-  if (before < kChunk) unreserve(base + before + size, kChunk - before);
+  if (before > 0) munmap(base, before);
+  if (before < kChunk) munmap(base + before + size, kChunk - before);
 #if defined(MADV_HUGEPAGE)
   madvise(base + before, size, MADV_HUGEPAGE);
 #endif
