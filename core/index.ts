@@ -21,6 +21,8 @@ export { rng, rngKey, type Rng } from './tensor/rng.ts';
 export { attentionSegments, checkRotation, rotating } from './tensor/ops/attention.ts';
 export { crossEntropyWith, type SoftmaxLoss } from './tensor/ops/cross-entropy.ts';
 export { AdamW, clipScale, globalNorm, type AdamWOptions, type AdamWState } from './tensor/adamw.ts';
+export { checkFork, portableCachedAttention } from './tensor/portable-cached-attention.ts';
+export { checkRowTerms } from './tensor/ops/linear.ts';
 export { portableOptimizer } from './tensor/portable-optimizer.ts';
 export { assembleDataset, buildDataset, type DatasetParts, type SplitOptions } from './data/dataset.ts';
 export { datasetOfFiles, type FileOptions, type FileTokeniser } from './data/dataset-of-files.ts';
@@ -50,4 +52,4 @@ export { loadTrainables, saveTrainables, type LoadTrainablesOptions, type SavedT
 export { bytesOf } from './tensor/float16.ts';
 export { toFloat32 } from './tensor/half.ts';
 export { generate, type GenerateOptions } from './tensor/generate.ts';
-export type { SampledToken, SamplingOptions } from './tensor/sampling.ts';
+

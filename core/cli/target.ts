@@ -8,7 +8,7 @@ import { GraftError } from '../kernel/errors.ts';
 import { CheckpointFolder } from '../run/checkpoints.ts';
 import { graftFromFolder, leaseInjectPlugins, recognizeFolder } from '../run/recognize.ts';
 import { configFileOf, readRunRecord } from '../run/run-directory.ts';
-import type { StackSource } from '../run/served.ts';
+import type { StackSource } from '../serving/served-models.ts';
 import { Session } from '../run/session.ts';
 import { openWorkbench } from '../run/workbench.ts';
 import { openHost, type Host } from '../host/open-host.ts';

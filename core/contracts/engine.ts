@@ -36,6 +36,12 @@ export interface FrozenWeight {
 /** What a matrix operand may be: frozen, or a tensor `[out, in]` that may be trained. */
 export type Weight = FrozenWeight | Tensor2D;
 
+/** Consecutive rows. */
+export interface RowRange {
+  readonly start: number;
+  readonly count: number;
+}
+
 /** `scale * (input A^T) B^T`, added to a linear layer's output. */
 export interface LowRankTerm {
   /** `[T, in]`; the layer's own input when left out. */
@@ -45,6 +51,8 @@ export interface LowRankTerm {
   /** `[out, r]` */
   readonly b: Tensor2D;
   readonly scale: number;
+  /** Only these rows; all when left out. With the layer's own input only: texts with adapters of their own, in one batch. */
+  readonly rows?: readonly RowRange[];
 }
 
 /** Angles of the rotary embedding of each token: cos and sin `[T, D/2]`, constants. */
@@ -148,6 +156,43 @@ export interface EngineOptimizer {
   adamw(variables: readonly Variable[]): AdamWUpdater;
 }
 
+/** Keys and values of one text's tokens in every layer, as an engine keeps them from pass to pass. */
+export interface KeyValueStore {
+  /** Tokens that count. */
+  readonly length: number;
+  /** What the passes since have stored counts: `tokens` more. */
+  commit(tokens: number): void;
+  /** Forgets what was stored and not committed. */
+  rollback(): void;
+  /** Another store with the first `tokens`, at most `length`; what both hold is shared where the engine can. */
+  fork(tokens: number): KeyValueStore;
+  dispose(): void;
+}
+
+/** One layer's attention of new tokens over those that stores hold and over themselves. */
+export interface CachedAttentionShape {
+  readonly layer: number;
+  /** `[N+1]` in new tokens. */
+  readonly offsets: Int32Array;
+  /** Of each segment. */
+  readonly stores: readonly KeyValueStore[];
+  /** Of each segment: whether its new keys and values are stored, in place of what was stored since the last commit. */
+  readonly keep: readonly boolean[];
+  readonly scale: number;
+  /** As in `AttentionShape`. */
+  readonly window?: number;
+}
+
+/** Attention in generating text: no gradients. `portableCachedAttention` in core/tensor is its definition. */
+export interface CachedAttention {
+  /** A store with nothing in it, for keys and values `[heads, size]` of a token in each of the layers. */
+  createStore(shape: { readonly layers: number; readonly heads: number; readonly size: number }): KeyValueStore;
+  /** Bytes of all stores that are not disposed; what several share counts once. */
+  bytes(): number;
+  /** q `[T, H, D]`, k and v `[T, Hkv, D]`, queries and keys turned -> `[T, H, D]`. */
+  attend(q: Tensor3D, k: Tensor3D, v: Tensor3D, shape: CachedAttentionShape): Tensor3D;
+}
+
 /** A running engine: the tfjs backend that is set, and its fused operations. One per process. */
 export interface Engine {
   readonly info: EngineInfo;
@@ -160,6 +205,8 @@ export interface Engine {
   readonly rematerializes?: boolean;
   /** Left out: `portableOptimizer` serves. */
   readonly optimizer?: EngineOptimizer;
+  /** Left out: `portableCachedAttention` serves. */
+  readonly cachedAttention?: CachedAttention;
   /** Takes a weight over into the engine's own form. */
   freeze(source: WeightSource, dtype: WeightDtype, options?: FreezeOptions): FrozenWeight;
   /** Bytes of frozen weights and tensors held. */

@@ -102,6 +102,11 @@ export interface GraftTarget {
 export interface KVCache {
   /** Tokens held. */
   readonly length: number;
+  /**
+   * Another cache with the first `tokens` of this one, for a text that begins alike; an engine may share what both hold.
+   * @throws GraftError `CACHE_FORK` where this one holds fewer
+   */
+  fork(tokens: number): KVCache;
   dispose(): void;
 }
 
@@ -131,6 +136,8 @@ export interface CausalLM {
   /** Loss of each token's prediction of the next, `[T]` in nats: 0 where the next token has no label. Labels are shifted here. */
   loss(batch: PackedBatch, options?: ForwardOptions): Tensor1D;
   createCache(): KVCache;
+  /** Bytes that the caches of this model hold together; what several share counts once. */
+  readonly cacheBytes: number;
   /** Writes a Hugging Face folder with the parameters as they are now (after `merge`): config, weights (sharded), tokenizer. */
   save(dir: string, options?: { readonly maxShardBytes?: number }): Promise<readonly string[]>;
   dispose(): void;

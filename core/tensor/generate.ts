@@ -1,19 +1,13 @@
 /** Continues a sequence of tokens with a model, one at a time. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import * as tf from '@tensorflow/tfjs';
-import type { CausalLM, KVCache } from '../contracts/index.ts';
+import type { CausalLM, GenerationRequest, KVCache, SampledToken } from '../contracts/index.ts';
 import { GraftError } from '../kernel/errors.ts';
-import { sampler, type SampledToken, type SamplingOptions } from './sampling.ts';
+import { sampler } from './sampling.ts';
 
-export interface GenerateOptions extends SamplingOptions {
-  /** The prompt, special tokens included. */
-  readonly inputIds: ArrayLike<number>;
-  readonly maxTokens: number;
-  /** Generation ends after any of these, which is yielded too. */
-  readonly stopTokenIds?: readonly number[];
+export interface GenerateOptions extends GenerationRequest {
   /** Undefined: the base model. */
   readonly stack?: string;
-  readonly signal?: AbortSignal;
 }
 
 /** Tokens of a prompt that go through the model at once: others get their turn in between, and memory stays bounded. */
@@ -26,15 +20,16 @@ const PREFILL_TOKENS = 512;
  *   `SAMPLING_OPTION`, `LOGITS_NOT_FINITE`; the signal's reason when it fires
  */
 export async function* generate(model: CausalLM, options: GenerateOptions): AsyncGenerator<SampledToken, void, undefined> {
-  const { maxTokens, stack, signal } = options;
-  checkLength(model, options.inputIds.length, maxTokens);
+  const { maxTokens, stack, signal, constraint } = options;
+  checkLength(model.config.max_position_embeddings, options.inputIds.length, maxTokens);
   const choose = sampler(options);
   const stops = new Set(options.stopTokenIds);
   const cache = model.createCache();
   try {
     let pending = Int32Array.from(options.inputIds);
     for (let made = 0; made < maxTokens; made++) {
-      const token = choose(await lastLogits(model, cache, pending, stack, signal));
+      const token = choose(await lastLogits(model, cache, pending, stack, signal), constraint);
+      constraint?.accept(token.id);
       yield token;
       if (stops.has(token.id)) return;
       pending = Int32Array.of(token.id);
@@ -44,8 +39,11 @@ export async function* generate(model: CausalLM, options: GenerateOptions): Asyn
   }
 }
 
-function checkLength(model: CausalLM, prompt: number, maxTokens: number): void {
-  const limit = model.config.max_position_embeddings;
+/**
+ * @param limit tokens that prompt and answer may have together
+ * @throws GraftError `PROMPT_EMPTY`, `SAMPLING_OPTION`, `CONTEXT_LENGTH`
+ */
+export function checkLength(limit: number, prompt: number, maxTokens: number): void {
   if (prompt === 0) throw new GraftError('PROMPT_EMPTY', 'The prompt has no tokens.', { hint: 'Begin with the token that begins every text (bos_token), at least.' });
   if (!Number.isInteger(maxTokens) || maxTokens < 0) throw new GraftError('SAMPLING_OPTION', `max_tokens is ${maxTokens}; it must be a whole number, at least 0.`);
   if (prompt + maxTokens > limit) {

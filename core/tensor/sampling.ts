@@ -1,37 +1,34 @@
 /** Choosing the next token from its logits. */
+import type { SampledToken, SamplingOptions, TokenConstraint } from '../contracts/index.ts';
 import { GraftError } from '../kernel/errors.ts';
 import { rng } from './rng.ts';
 
-export interface SamplingOptions {
-  /** 0: always the likeliest; 1: as the model says; in between sharper. Default 0. */
-  readonly temperature?: number;
-  /** Only the likeliest tokens whose probabilities add up to this (Holtzman et al. 2020). Default 1: all. */
-  readonly topP?: number;
-  /** Only this many of the likeliest. Default: all. */
-  readonly topK?: number;
-  /** The same seed chooses the same tokens. Default 0. */
-  readonly seed?: number;
-}
-
-export interface SampledToken {
-  readonly id: number;
-  /** Natural logarithm of its probability under the model itself, whatever the temperature. */
-  readonly logprob: number;
-}
+/** Chooses a token from logits `[V]`, which a constraint changes in place. */
+export type Choose = (logits: Float32Array, constraint?: Pick<TokenConstraint, 'mask'>) => SampledToken;
 
 /**
- * @returns chooses a token from logits `[V]`; each call draws the next number of the seed's stream
- * @throws GraftError `SAMPLING_OPTION`; from the function `LOGITS_NOT_FINITE`
+ * @returns chooses a token; each call draws the next number of the seed's stream
+ * @throws GraftError `SAMPLING_OPTION`; from the function `LOGITS_NOT_FINITE`, `CONSTRAINT_EMPTY` where no token is allowed
  */
-export function sampler({ temperature = 0, topP = 1, topK, seed = 0 }: SamplingOptions): (logits: Float32Array) => SampledToken {
+export function sampler({ temperature = 0, topP = 1, topK, seed = 0, topLogprobs = 0 }: SamplingOptions): Choose {
   check('temperature', temperature, temperature >= 0 && Number.isFinite(temperature), 'at least 0');
   check('top_p', topP, topP > 0 && topP <= 1, 'above 0 and at most 1');
   check('top_k', topK, topK === undefined || (Number.isInteger(topK) && topK > 0), 'a whole number above 0');
+  check('top_logprobs', topLogprobs, Number.isInteger(topLogprobs) && topLogprobs >= 0, 'a whole number, at least 0');
   const random = rng(seed, 'sampling');
-  return (logits) => {
-    const best = argmax(logits);
+  return (logits, constraint) => {
+    let best = argmax(logits);
+    const logSum = logSumExp(logits, logits[best]!);
+    const top = topLogprobs > 0 ? largest(logits, topLogprobs).map((id) => ({ id, logprob: logits[id]! - logSum })) : undefined;
+    const free = constraint === undefined ? undefined : Float32Array.from(logits);
+    if (constraint !== undefined) {
+      constraint.mask(logits);
+      best = argmax(logits);
+      if (logits[best] === -Infinity) throw new GraftError('CONSTRAINT_EMPTY', 'No token of the vocabulary can continue the text as the constraint asks.');
+    }
     const id = temperature === 0 ? best : draw(logits, logits[best]!, { temperature, topP, topK: topK ?? logits.length }, random.uniform());
-    return { id, logprob: logits[id]! - logSumExp(logits, logits[best]!) };
+    const token = { id, logprob: (free ?? logits)[id]! - logSum };
+    return top === undefined ? token : { ...token, top };
   };
 }
 
@@ -59,7 +56,7 @@ function logSumExp(logits: Float32Array, max: number): number {
 }
 
 /** @param uniform in [0, 1) */
-function draw(logits: Float32Array, max: number, { temperature, topP, topK }: Required<Omit<SamplingOptions, 'seed'>>, uniform: number): number {
+function draw(logits: Float32Array, max: number, { temperature, topP, topK }: Required<Pick<SamplingOptions, 'temperature' | 'topP' | 'topK'>>, uniform: number): number {
   const weights = new Float64Array(logits.length);
   let total = 0;
   for (let i = 0; i < logits.length; i++) total += weights[i] = Math.exp((logits[i]! - max) / temperature);
@@ -92,4 +89,17 @@ function likeliest(weights: Float64Array, total: number, topP: number, topK: num
   let sum = 0;
   const end = ids.findIndex((id) => (sum += weights[id]!) >= topP * whole);
   return end === -1 ? ids : ids.slice(0, end + 1);
+}
+
+/** Ids of the `count` largest, in falling order; the first of equal ones comes first. */
+function largest(logits: Float32Array, count: number): readonly number[] {
+  const ids: number[] = [];
+  for (let id = 0; id < logits.length; id++) {
+    if (ids.length === count && logits[id]! <= logits[ids[count - 1]!]!) continue;
+    let at = ids.length;
+    while (at > 0 && logits[id]! > logits[ids[at - 1]!]!) at--;
+    ids.splice(at, 0, id);
+    if (ids.length > count) ids.pop();
+  }
+  return ids;
 }

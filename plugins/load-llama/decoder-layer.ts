@@ -1,11 +1,19 @@
 /** One decoder layer: attention and a gated MLP, each on a normalised copy of the residual stream (Touvron et al. 2023). */
-import { tf, type AttentionShape, type FusedOps } from 'graft';
+import { tf, type AttentionShape, type CachedAttention, type FusedOps, type Rotation } from 'graft';
 import { linearShapes } from './architecture.ts';
-import { offsetsOf, perStack, type Pass } from './pass.ts';
+import type { LlamaCache } from './cache.ts';
+import { perStack, type Pass } from './pass.ts';
 import type { LlamaConfig } from './config.ts';
 import type { LlamaParameter } from './parameter.ts';
-import { takeRows } from './rows.ts';
 import { LlamaSite } from './site.ts';
+
+/** What attention with caches needs of a pass. */
+interface CachedPass {
+  readonly caches: readonly LlamaCache[];
+  readonly offsets: Int32Array;
+  readonly own: boolean;
+  readonly rotation: Rotation;
+}
 
 export type ParametersByName = ReadonlyMap<string, LlamaParameter>;
 
@@ -33,9 +41,10 @@ export class DecoderLayer {
   readonly #index: number;
   readonly #config: LlamaConfig;
   readonly #ops: FusedOps;
+  readonly #cached: CachedAttention;
   readonly #norms: { readonly input: LlamaParameter; readonly postAttention: LlamaParameter };
 
-  constructor(index: number, config: LlamaConfig, parameters: ParametersByName, ops: FusedOps) {
+  constructor(index: number, config: LlamaConfig, parameters: ParametersByName, ops: FusedOps, cached: CachedAttention) {
     const path = `model.layers.${index}`;
     const parameter = (name: string) => parameters.get(`${path}.${name}`)!;
     const hidden = config.hidden_size;
@@ -49,6 +58,7 @@ export class DecoderLayer {
     this.#index = index;
     this.#config = config;
     this.#ops = ops;
+    this.#cached = cached;
     this.#norms = { input: parameter('input_layernorm.weight'), postAttention: parameter('post_attention_layernorm.weight') };
   }
 
@@ -70,33 +80,25 @@ export class DecoderLayer {
     const q: tf.Tensor3D = tf.reshape(this.#linear('self_attn.q_proj', x, pass), [tokens, heads, size]);
     const k: tf.Tensor3D = tf.reshape(this.#linear('self_attn.k_proj', x, pass), [tokens, groups, size]);
     const v: tf.Tensor3D = tf.reshape(this.#linear('self_attn.v_proj', x, pass), [tokens, groups, size]);
-    const shape = { queryOffsets: pass.offsets, scale: size ** -0.5, window };
-    const attended = pass.caches === undefined ? this.#ops.attention(q, k, v, { ...shape, keyOffsets: pass.offsets, rotation: pass.rotation() }) : this.#attendCached(q, k, v, pass, shape);
+    const shape = { scale: size ** -0.5, window };
+    const { caches, offsets, own } = pass;
+    const rotation = pass.rotation();
+    const attended = caches === undefined ? this.#ops.attention(q, k, v, { ...shape, queryOffsets: offsets, keyOffsets: offsets, rotation }) : this.#attendCached(q, k, v, { caches, offsets, own, rotation }, shape);
     return this.#linear('self_attn.o_proj', tf.reshape(attended, [tokens, heads * size]), pass);
   }
 
   /** A cache holds keys that are turned already. */
-  #attendCached(q: tf.Tensor3D, k: tf.Tensor3D, v: tf.Tensor3D, pass: Pass, shape: Omit<AttentionShape, 'keyOffsets'>): tf.Tensor3D {
-    const { cos, sin } = pass.rotation();
-    const keys = this.#withCached(this.#ops.rope(k, cos, sin), v, pass);
-    return this.#ops.attention(this.#ops.rope(q, cos, sin), keys.k, keys.v, { ...shape, keyOffsets: keys.offsets });
+  #attendCached(q: tf.Tensor3D, k: tf.Tensor3D, v: tf.Tensor3D, { caches, offsets, own, rotation }: CachedPass, shape: Pick<AttentionShape, 'scale' | 'window'>): tf.Tensor3D {
+    const { cos, sin } = rotation;
+    const stores = caches.map(({ store }) => store);
+    const keep = caches.map((cache) => cache.takes(this.#index, own));
+    return this.#cached.attend(this.#ops.rope(q, cos, sin), this.#ops.rope(k, cos, sin), v, { ...shape, layer: this.#index, offsets, stores, keep });
   }
 
   /** `W_down (silu(W_gate x) * W_up x)`: `[T, d]` -> `[T, d]` (Shazeer 2020). */
   #transform(x: tf.Tensor2D, pass: Pass): tf.Tensor2D {
     const gated = this.#ops.swiglu(this.#linear('mlp.gate_proj', x, pass), this.#linear('mlp.up_proj', x, pass));
     return this.#linear('mlp.down_proj', gated, pass);
-  }
-
-  /** Keys and values of each segment after those in its cache, and where each segment's begin. */
-  #withCached(k: tf.Tensor3D, v: tf.Tensor3D, { caches, offsets, own }: Pass): { readonly k: tf.Tensor3D; readonly v: tf.Tensor3D; readonly offsets: Int32Array } {
-    if (caches === undefined) return { k, v, offsets };
-    const parts = caches.map((cache, segment) => {
-      const rows = [{ start: offsets[segment]!, count: offsets[segment + 1]! - offsets[segment]! }];
-      return cache.append(this.#index, { k: takeRows(k, rows), v: takeRows(v, rows) }, own);
-    });
-    const joined = (list: tf.Tensor3D[]) => (list.length === 1 ? list[0]! : tf.concat(list, 0));
-    return { k: joined(parts.map((part) => part.k)), v: joined(parts.map((part) => part.v)), offsets: offsetsOf(parts.map((part) => part.k.shape[0])) };
   }
 
   #linear(name: string, x: tf.Tensor2D, pass: Pass): tf.Tensor2D {

@@ -2,10 +2,12 @@
 import {
   GraftError,
   IGNORED,
+  portableCachedAttention,
   positionsOf,
   recomputed,
   shiftLabels,
   tf,
+  type CachedAttention,
   type CausalLM,
   type Engine,
   type ForwardOptions,
@@ -40,6 +42,7 @@ export class LlamaModel implements CausalLM {
   readonly #head: Head;
   readonly #sites: ReadonlyMap<string, LlamaSite>;
   readonly #rotary: RotaryTable;
+  readonly #cached: CachedAttention;
   readonly #stacks = new Set<string>();
 
   /** @param parameters every tensor that `parameterShapes` names; taken over */
@@ -49,7 +52,8 @@ export class LlamaModel implements CausalLM {
     this.parameters = parameters;
     this.#parameters = parameters;
     this.#origin = origin;
-    this.#layers = Array.from({ length: config.num_hidden_layers }, (_, index) => new DecoderLayer(index, config, parameters, engine.ops));
+    this.#cached = engine.cachedAttention ?? portableCachedAttention(engine.ops);
+    this.#layers = Array.from({ length: config.num_hidden_layers }, (_, index) => new DecoderLayer(index, config, parameters, engine.ops, this.#cached));
     this.#head = new Head(config, parameters.get(config.tie_word_embeddings ? EMBEDDING : LM_HEAD)!, engine.ops);
     this.#sites = new Map([...this.#layers.flatMap((layer) => [...layer.sites.values()]), this.#head.site].map((site) => [site.shape.path, site]));
     this.sitePaths = [...this.#sites.keys()];
@@ -105,7 +109,12 @@ export class LlamaModel implements CausalLM {
   }
 
   createCache(): KVCache {
-    return new LlamaCache();
+    const { num_hidden_layers: layers, num_key_value_heads: heads, head_dim: size } = this.config;
+    return new LlamaCache(this.#cached.createStore({ layers, heads, size }));
+  }
+
+  get cacheBytes(): number {
+    return this.#cached.bytes();
   }
 
   save(dir: string, options: { readonly maxShardBytes?: number } = {}): Promise<readonly string[]> {

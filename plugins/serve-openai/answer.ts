@@ -1,5 +1,5 @@
 /** The token loop of one answer: tokens become text, stop strings end it. Other requests get their turn between tokens, in `generate`. */
-import { Detokenizer, generate, type ServedModel } from 'graft';
+import { Detokenizer, type ServedModel } from 'graft';
 import { StopScanner } from './stop.ts';
 
 export interface AnswerRequest {
@@ -35,7 +35,7 @@ export type AnswerPart =
  */
 export async function* answer(request: AnswerRequest): AsyncGenerator<AnswerPart> {
   const { served, prompt, signal } = request;
-  const { model, tokenizer, stack } = served;
+  const { tokenizer } = served;
   const detokenizer = new Detokenizer(tokenizer, request.continues ? prompt : []);
   const scanner = new StopScanner(request.stops);
   const ends = new Set(tokenizer.eosTokenIds);
@@ -52,14 +52,13 @@ export async function* answer(request: AnswerRequest): AsyncGenerator<AnswerPart
   };
   const finish = (finishReason: 'stop' | 'length'): AnswerPart => ({ type: 'end', finishReason, completionTokens: count });
 
-  const tokens = generate(model, {
+  const tokens = served.generate({
     inputIds: prompt,
     maxTokens: request.maxTokens,
     temperature: request.temperature,
     topP: request.topP,
     seed: request.seed,
     stopTokenIds: tokenizer.eosTokenIds,
-    stack,
     signal,
   });
   for await (const { id, logprob } of tokens) {

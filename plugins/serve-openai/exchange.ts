@@ -63,7 +63,7 @@ export async function exchange(
   prepare: (served: ServedModel) => readonly Ask[],
 ): Promise<void> {
   const signal = AbortSignal.any([context.signal, clientGone(reply)]);
-  const served = context.models.acquire(modelId);
+  const served = await context.models.acquire(modelId, signal);
   if (served === undefined) throw noSuchModel(modelId, context.models.list().map((model) => model.id));
   try {
     const asks = prepare(served);

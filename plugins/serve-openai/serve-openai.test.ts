@@ -8,7 +8,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { LoadedModel, Logger, RunningServer } from '../../core/index.ts';
 import { checkOptions } from '../../core/config/options.ts';
 import { createScope } from '../../core/kernel/scope.ts';
-import { HotServedModels } from '../../core/run/served.ts';
+import { Batcher } from '../../core/serving/batcher.ts';
+import { HotServedModels } from '../../core/serving/served-models.ts';
 import { loadFolder } from '../../test/support/model.ts';
 import { inject, quietLog, strategyHost } from '../../test/support/strategies.ts';
 import { writeTinyModel } from '../../test/support/tiny-run.ts';
@@ -20,6 +21,7 @@ const ADAPTED = 'my-run';
 const CONTEXT = 128;
 
 let base: LoadedModel;
+let batcher: Batcher;
 let models: HotServedModels;
 let server: RunningServer;
 let client: OpenAI;
@@ -32,19 +34,15 @@ beforeAll(async () => {
   writeTinyModel(dir);
   const host = await strategyHost();
   base = await loadFolder(dir);
-  models = await HotServedModels.open({
-    base,
-    baseId: BASE,
-    baseGenerations: [{ plugin: 'load:llama', version: '0.1.0', hash: 'a'.repeat(64), number: 1 }],
-    adapted: {
-      id: ADAPTED,
-      plugins: ['inject:lora'],
-      build: async (stack) => {
-        const graft = await inject(host, base.model, stack, 'lora', { r: 4, init_lora_weights: false });
-        return { stack, grafts: [graft], generations: [{ plugin: 'inject:lora', version: '0.1.0', hash: 'b'.repeat(64), number: 1 }], dispose: async () => graft.remove() };
-      },
+  batcher = new Batcher(base.model);
+  models = new HotServedModels({ base, baseId: BASE, baseGenerations: [{ plugin: 'load:llama', version: '0.1.0', hash: 'a'.repeat(64), number: 1 }], batcher, log });
+  models.add({
+    id: ADAPTED,
+    plugins: ['inject:lora'],
+    build: async (stack) => {
+      const graft = await inject(host, base.model, stack, 'lora', { r: 4, init_lora_weights: false });
+      return { stack, grafts: [graft], generations: [{ plugin: 'inject:lora', version: '0.1.0', hash: 'b'.repeat(64), number: 1 }], dispose: async () => graft.remove() };
     },
-    log,
   });
   ({ server, stop: stopServer } = await serve({ port: 0 }));
   client = clientOf(server);
@@ -54,6 +52,7 @@ afterEach(() => expect(errors.splice(0)).toEqual([]));
 
 afterAll(async () => {
   await stopServer();
+  await batcher.dispose();
   await models.dispose();
   base.model.dispose();
 });
@@ -296,9 +295,11 @@ describe('many requests', () => {
 
   it('answer each as if it were alone, and leave no tensor behind', async () => {
     const alone = await client.completions.create(request);
+    batcher.forgetAll();
     const tensors = tf.memory().numTensors;
     const together = await Promise.all(Array.from({ length: 12 }, (_, i) => client.completions.create({ ...request, model: i % 2 === 0 ? ADAPTED : BASE })));
     together.filter((_, i) => i % 2 === 0).forEach((answer) => expect(answer.choices[0]!.text).toBe(alone.choices[0]!.text));
+    batcher.forgetAll();
     expect(tf.memory().numTensors).toBe(tensors);
   });
 

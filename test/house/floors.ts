@@ -13,8 +13,9 @@ const ROOM_TO_BELOW: Readonly<Record<string, readonly string[]>> = {
   tensor: ['kernel', 'contracts'],
   data: ['tensor', 'kernel', 'contracts'],
   run: ['config', 'tensor', 'data', 'kernel', 'contracts'],
-  host: ['run', 'config', 'tensor', 'data', 'kernel', 'contracts'],
-  cli: ['host', 'run', 'config', 'tensor', 'data', 'kernel', 'contracts'],
+  serving: ['run', 'config', 'tensor', 'data', 'kernel', 'contracts'],
+  host: ['serving', 'run', 'config', 'tensor', 'data', 'kernel', 'contracts'],
+  cli: ['host', 'serving', 'run', 'config', 'tensor', 'data', 'kernel', 'contracts'],
 };
 /** core/index.ts is the plugins' door to these. */
 const BEHIND_THE_DOOR: readonly string[] = ['config', 'tensor', 'data', 'kernel', 'contracts'];

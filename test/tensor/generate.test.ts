@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import * as tf from '@tensorflow/tfjs';
-import { generate, type CausalLM, type GenerateOptions } from '../../core/index.ts';
-import { sampler, type SamplingOptions } from '../../core/tensor/sampling.ts';
+import { generate, type CausalLM, type GenerateOptions, type SamplingOptions } from '../../core/index.ts';
+import { sampler } from '../../core/tensor/sampling.ts';
 import { checkpoint } from '../support/checkpoint.ts';
 import { loadFolder } from '../support/model.ts';
 

@@ -4,8 +4,9 @@ import { setOption } from '../arguments.ts';
 import { checkOptions } from '../../config/options.ts';
 import type { Entry } from '../../config/index.ts';
 import { GraftError } from '../../kernel/errors.ts';
-import { HotServedModels } from '../../run/served.ts';
-import { HotServer, type ServersHost } from '../../run/servers.ts';
+import { Batcher } from '../../serving/batcher.ts';
+import { HotServedModels } from '../../serving/served-models.ts';
+import { HotServer, type ServersHost } from '../../serving/servers.ts';
 import { placed } from '../../run/session.ts';
 import { interruption } from '../interruption.ts';
 import { stderrLogger } from '../../host/stderr-log.ts';
@@ -42,10 +43,15 @@ async function run(path: string, options: ServeOptions): Promise<void> {
   const target = await openTarget({ path, adapter: options.adapter, set: options.set, engine: options.engine, watch: options.watch, log: stderrLogger(options.watch === true ? 'info' : 'warn') });
   try {
     const { host, base, baseId, baseGenerations, adapted } = target;
-    const models = await HotServedModels.open({ base, baseId, baseGenerations, adapted, log: host.log });
+    const batcher = new Batcher(base.model);
+    const models = new HotServedModels({ base, baseId, baseGenerations, batcher, log: host.log });
     const unfollow = options.watch === true ? models.follow(host.kernel) : undefined;
     const servers: HotServer[] = [];
     try {
+      if (adapted !== undefined) {
+        models.add(adapted);
+        await models.load(adapted.id);
+      }
       for (const entry of entriesOf(target, options)) servers.push(await HotServer.start(serversHost(target, models), entry, announce));
       say(`models    ${models.list().map(({ id }) => id).join(', ')}${target.adapters === undefined ? '' : pc.dim(` (adapters from ${target.adapters})`)}`);
       if (options.watch === true) say('watching  the plugins; edits take effect at once');
@@ -53,6 +59,7 @@ async function run(path: string, options: ServeOptions): Promise<void> {
     } finally {
       await unfollow?.();
       await Promise.all(servers.map((server) => server.close()));
+      await batcher.dispose();
       await models.dispose();
     }
   } finally {

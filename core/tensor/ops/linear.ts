@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import type { LowRankTerm, Weight } from '../../contracts/index.ts';
+import { GraftError } from '../../kernel/errors.ts';
 import { columnsOf, isFrozen, rowsOf } from '../frozen.ts';
 import { fused } from '../fused.ts';
 import { product } from '../matmul.ts';
@@ -15,6 +16,31 @@ type Operand = 'x' | 'weight' | 'bias' | `input${number}` | `a${number}` | `b${n
  * `dx = dy W + sum_i u_i A_i`, `dW = dy^T x`, `dbias = sum_t dy`, `dA_i = u_i^T input_i`, `dB_i = scale_i dy^T h_i`.
  */
 export function linear(x: Tensor2D, weight: Weight, bias?: Tensor1D, terms: readonly LowRankTerm[] = []): Tensor2D {
+  const ofSome = terms.filter(({ rows }) => rows !== undefined);
+  if (ofSome.length === 0) return plainLinear(x, weight, bias, terms);
+  checkRowTerms(x, ofSome);
+  return tf.tidy(() => ofSome.reduce((y, term) => tf.add(y, ofRows(x, term, y.shape)), plainLinear(x, weight, bias, terms.filter(({ rows }) => rows === undefined))));
+}
+
+/** A term of some rows as what is added to all: 0 in the others. */
+function ofRows(x: Tensor2D, { a, b, scale, rows = [] }: LowRankTerm, [tokens, outputs]: readonly [number, number]): Tensor2D {
+  const parts = rows.map(({ start, count }) => {
+    const part = tf.slice(x, [start, 0], [count, x.shape[1]]);
+    return tf.pad(tf.mul<Tensor2D>(product(product(part, a, false, true), b, false, true), scale), [[start, tokens - start - count], [0, 0]]);
+  });
+  return parts.reduce<Tensor2D>((sum, part) => tf.add(sum, part), tf.zeros([tokens, outputs]));
+}
+
+/** @throws GraftError `TERM_ROWS` where a term of some rows has an input of its own, or names rows that x does not have */
+export function checkRowTerms(x: Tensor2D, terms: readonly LowRankTerm[]): void {
+  for (const { input, rows = [] } of terms) {
+    if (input !== undefined) throw new GraftError('TERM_ROWS', 'A low-rank term of some rows can not have an input of its own.');
+    const wrong = rows.find(({ start, count }) => start < 0 || count < 1 || start + count > x.shape[0]);
+    if (wrong !== undefined) throw new GraftError('TERM_ROWS', `A low-rank term is for ${wrong.count} rows from row ${wrong.start} on, and the input has ${x.shape[0]}.`);
+  }
+}
+
+function plainLinear(x: Tensor2D, weight: Weight, bias: Tensor1D | undefined, terms: readonly LowRankTerm[]): Tensor2D {
   const inputs: Partial<Record<Operand, Tensor>> = { x, bias, weight: isFrozen(weight) ? undefined : weight };
   terms.forEach(({ input, a, b }, i) => {
     if (input !== undefined) inputs[`input${i}`] = input;

@@ -1,4 +1,4 @@
-import { fused, type LowRankTerm, type Weight } from 'graft';
+import { checkRowTerms, fused, needsGradient, portableOps, type LowRankTerm, type Weight } from 'graft';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import type { NativeBackend } from '../backend.ts';
 import { recipeOf, type Recipe } from '../recipes.ts';
@@ -13,7 +13,13 @@ export function nativeLinear(backend: NativeBackend) {
   const { native } = backend;
   const idOf = (tensor: Tensor | undefined): number => (tensor === undefined ? NONE : backend.id(tensor));
 
-  return (x: Tensor2D, weight: Weight, bias?: Tensor1D, terms: readonly LowRankTerm[] = []): Tensor2D => {
+  return (x: Tensor2D, weight: Weight, bias?: Tensor1D, given: readonly LowRankTerm[] = []): Tensor2D => {
+    const ofSome = given.filter(({ rows }) => rows !== undefined);
+    checkRowTerms(x, ofSome);
+    // Terms of some rows are for generating with many adapters, where no gradient is asked for.
+    if (ofSome.some(({ a, b }) => [x, a, b].some(needsGradient))) return portableOps.linear(x, weight, bias, given);
+    const terms = given.filter(({ rows }) => rows === undefined);
+    const rowTerms = ofSome.flatMap(({ a, b, scale, rows }) => [backend.id(a), backend.id(b), a.shape[0], scale, 2 * rows!.length, ...rows!.flatMap(({ start, count }) => [start, count])]);
     const [rows, width] = x.shape;
     const [outputs] = weight.shape;
     const matrix = matrixOf(backend, weight);
@@ -35,7 +41,7 @@ export function nativeLinear(backend: NativeBackend) {
         // x A^T is kept for dB; the input for dA.
         const products = terms.map(({ a }, i) => (wants(`b${i}`) ? backend.tensor<Tensor2D>([rows, a.shape[0]]) : undefined));
         const parts = terms.flatMap(({ input, a, b, scale }, i) => [idOf(input), input?.shape[1] ?? width, backend.id(a), backend.id(b), a.shape[0], scale, idOf(products[i])]);
-        native.run('linear', [backend.id(x), rows, width, ...matrix.args, outputs, idOf(bias), terms.length, ...parts, backend.id(y)]);
+        native.run('linear', [backend.id(x), rows, width, ...matrix.args, outputs, idOf(bias), terms.length, ...parts, ofSome.length, ...rowTerms, backend.id(y)]);
 
         const saved: Tensor[] = [];
         const keepsX = wants('weight') || terms.some(({ input }, i) => input === undefined && wants(`a${i}`));

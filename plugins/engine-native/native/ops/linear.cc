@@ -1,4 +1,5 @@
 // y = x W^T + bias + sum of scale (input A^T) B^T, and its gradients: see core/tensor/ops/linear.ts, which is the definition.
+#include <algorithm>
 #include <vector>
 
 #include "multiply.h"
@@ -50,7 +51,68 @@ struct Term {
   }
 };
 
-// x, m, k, matrix, n, bias, then the number of terms and for each: its fields, h out; y out.
+// Rows that a thread takes of a term that is for some rows only: B is turned once for them.
+constexpr int64_t kTermRows = 32;
+
+// A term for some rows: A [r, k], B [n, r], r, scale, then first rows and counts in turn.
+struct RowTerm {
+  const float *a, *b;
+  int64_t r;
+  float scale;
+  std::vector<int64_t> ranges;
+
+  static RowTerm read(Args& args) {
+    RowTerm term{};
+    term.a = args.floats();
+    term.b = args.floats();
+    term.r = args.integer();
+    term.scale = args.real();
+    term.ranges = args.integers();
+    return term;
+  }
+};
+
+// y [m, n] += scale (x A^T) B^T in the rows of each term, as for a batch of texts with adapters of their own (Chen et al. 2023, Punica).
+// Terms may share rows, so those of one row are added by one thread.
+void addRowTerms(Runtime& rt, const std::vector<RowTerm>& terms, const float* x, int64_t k, float* y, int64_t n) {
+  struct Piece {
+    const RowTerm* term;
+    int64_t row, count;
+  };
+  std::vector<Piece> pieces;
+  int64_t most = 0;
+  for (const RowTerm& term : terms) {
+    most = std::max(most, term.r);
+    for (size_t i = 0; i + 1 < term.ranges.size(); i += 2) {
+      const int64_t end = term.ranges[i] + term.ranges[i + 1];
+      for (int64_t row = term.ranges[i]; row < end; row += kTermRows) pieces.push_back({&term, row, std::min(kTermRows, end - row)});
+    }
+  }
+  std::stable_sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) { return a.row < b.row; });
+  // Pieces whose rows overlap are one piece of work.
+  std::vector<size_t> groups;
+  int64_t covered = -1;
+  for (size_t i = 0; i < pieces.size(); i++) {
+    if (i == 0 || pieces[i].row >= covered) groups.push_back(i);
+    covered = std::max(covered, pieces[i].row + pieces[i].count);
+  }
+  groups.push_back(pieces.size());
+  const int64_t roomFloats = most * (n + kTermRows);
+  auto room = rt.scratch<float>(static_cast<size_t>(std::max<int64_t>(1, roomFloats * rt.pool.threads())));
+  rt.pool.run(static_cast<int64_t>(groups.size()) - 1, [&](int64_t group, int worker) {
+    float* turned = room.get() + roomFloats * worker;
+    for (size_t i = groups[static_cast<size_t>(group)]; i < groups[static_cast<size_t>(group) + 1]; i++) {
+      const auto& [term, row, count] = pieces[i];
+      const int64_t r = term->r;
+      float* h = turned + r * n;
+      rt.isa.elements.transpose(reinterpret_cast<const uint32_t*>(term->b), r, reinterpret_cast<uint32_t*>(turned), n, r, n);
+      rt.isa.gemm.thinRight(x + row * k, k, term->a, k, h, r, count, k, r, term->scale);
+      for (int64_t j = 0; j < count; j++) rt.isa.gemm.thinLeft(h + j * r, 1, turned, n, y + (row + j) * n, n, r, 1, n, true);
+    }
+  });
+}
+
+// x, m, k, matrix, n, bias, then the number of terms and for each: its fields, h out; the number of terms for some rows and these; y out.
 void linear(Runtime& rt, Args& args) {
   const Buffer* x = args.tensor();
   const int64_t m = args.integer(), k = args.integer();
@@ -73,8 +135,11 @@ void linear(Runtime& rt, Args& args) {
     for (int64_t j = 0; j < m * r; j++) scaled[j] = h[j] * term.scale;
     added.products.push_back({scaled, r, r, term.b, 1, r});
   }
+  std::vector<RowTerm> rowTerms;
+  for (int64_t left = args.integer(); left > 0; left--) rowTerms.push_back(RowTerm::read(args));
   float* y = args.output(static_cast<size_t>(m * n));
   multiply(rt, {values, k, 1, x->serial}, matrix.across(k), m, k, n, y, n, false, added);
+  if (!rowTerms.empty()) addRowTerms(rt, rowTerms, values, k, y, n);
 }
 
 // dy, m, n, x (-1 where neither dW nor dA asks for it), k, matrix, then the number of terms and for each: its fields, h, outputs dA, dB,
