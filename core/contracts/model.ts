@@ -67,6 +67,15 @@ export type SiteNext = (x: Tensor2D, terms?: readonly LowRankTerm[]) => Tensor2D
  */
 export type SiteWrap = (x: Tensor2D, next: SiteNext, call: SiteCall) => Tensor2D;
 
+export interface GraftOptions {
+  /**
+   * For a graft that does nothing at a linear site but add low-rank terms to what it hands its input on to: these terms, of the
+   * site's own input. Texts with grafts of their own then go through the site in one product. Undefined where it does more, as
+   * in training with dropout; then the wrap computes.
+   */
+  terms?(call: Pick<SiteCall, 'training'>): readonly LowRankTerm[] | undefined;
+}
+
 /**
  * A named place where a strategy can graft.
  *
@@ -83,7 +92,7 @@ export interface Site {
   readonly weight?: GraftableParameter;
   readonly bias?: GraftableParameter;
   /** Wraps what the site computes in this stack; several nest in the order added, the last outermost. */
-  graft(wrap: SiteWrap): Disposer;
+  graft(wrap: SiteWrap, options?: GraftOptions): Disposer;
 }
 
 /** The model bound to one stack, as an inject plugin sees it. */

@@ -6,6 +6,7 @@ import { loadAddon, Native, type Addon } from './binding.ts';
 import { bridgeMissingKernels } from './bridge.ts';
 import { NativeWeight } from './frozen.ts';
 import { registerNativeKernels } from './kernels/index.ts';
+import { nativeCachedAttention } from './ops/cached-attention.ts';
 import { nativeOps } from './ops/index.ts';
 import { nativeOptimizer } from './ops/optimizer.ts';
 
@@ -48,6 +49,7 @@ export async function startNative(threads: number | 'auto' = 'auto'): Promise<En
     info: { name: 'native', detail: `${isa}, ${threadsText(count)}`, device: 'cpu', threads: count },
     ops: nativeOps(backend),
     optimizer: nativeOptimizer(backend),
+    cachedAttention: nativeCachedAttention(backend),
     mapsWeights: true,
     packsInPlace: true,
     rematerializes: true,

@@ -1,5 +1,6 @@
 import { beforeAll, describe } from 'vitest';
 import type { Engine } from '../../core/index.ts';
+import { describeCachedAttention } from '../../test/support/cached-attention-suite.ts';
 import { describeOps } from '../../test/support/ops-suite.ts';
 import { startNative } from './engine.ts';
 
@@ -9,4 +10,5 @@ describe('engine native', () => {
     engine = await startNative();
   });
   describeOps(() => engine);
+  describeCachedAttention(() => engine.cachedAttention!);
 });

@@ -14,7 +14,7 @@ import {
   type InjectCall,
   type SavedTrainable,
 } from 'graft';
-import { lowRankUpdate, mergeUpdate, updateWrap } from './low-rank.ts';
+import { lowRankUpdate, mergeUpdate, updateTerms, updateWrap } from './low-rank.ts';
 import type { LoraOptions } from './options.ts';
 import { ADAPTER_FILE, CONFIG_FILE, peftConfig } from './peft-config.ts';
 import { tiedEmbedding, trainedBase } from './trained-base.ts';
@@ -37,7 +37,7 @@ export async function injectLora({ config, target, seed }: InjectCall<LoraOption
   const base = thawParameters(trained.parameters);
   const head = trained.head === 'as it is' ? undefined : untieHead(target, trained.head === 'trained');
   const updates = sites.map((site) => lowRankUpdate(site, config, seed));
-  const detach: Disposer[] = updates.map((update) => update.site.graft(updateWrap(update, config.lora_dropout, `lora ${seed}`, target.engine)));
+  const detach: Disposer[] = updates.map((update) => update.site.graft(updateWrap(update, config.lora_dropout, `lora ${seed}`, target.engine), updateTerms(update, config.lora_dropout)));
 
   const tied = head === undefined ? tiedEmbedding(target) : undefined;
   const trainables: SavedTrainable[] = [

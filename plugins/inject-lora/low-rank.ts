@@ -1,4 +1,4 @@
-import { initialized, kaimingUniform, normal, patternValue, rng, tf, zeros, type Engine, type Initializer, type Rng, type Site, type SiteWrap } from 'graft';
+import { initialized, kaimingUniform, normal, patternValue, rng, tf, zeros, type Engine, type GraftOptions, type Initializer, type LowRankTerm, type Rng, type Site, type SiteWrap } from 'graft';
 import type { LoraOptions } from './options.ts';
 
 /** The update of one linear layer: `y = W x + scale B A dropout(x)`, A `[r, in]`, B `[out, r]` (Hu et al. 2021, arXiv:2106.09685). */
@@ -38,6 +38,12 @@ export function updateWrap({ a, b, scale }: LowRankUpdate, dropout: number, salt
     const input = dropout > 0 && call.training ? engine.ops.dropout(x, dropout, call.dropoutKey(salt)) : undefined;
     return next(x, [{ input, a: a as tf.Tensor2D, b: b as tf.Tensor2D, scale }]);
   };
+}
+
+/** What the wrap adds, where no dropout is between. */
+export function updateTerms({ a, b, scale }: LowRankUpdate, dropout: number): GraftOptions {
+  const terms: readonly LowRankTerm[] = [{ a: a as tf.Tensor2D, b: b as tf.Tensor2D, scale }];
+  return { terms: ({ training }) => (training && dropout > 0 ? undefined : terms) };
 }
 
 /** Adds `scale B A` to the layer's own weight, for good. */

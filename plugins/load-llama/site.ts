@@ -1,5 +1,5 @@
 /** A named place where strategies graft, stack by stack. */
-import { GraftError, tf, type Disposer, type FusedOps, type LowRankTerm, type Site, type SiteCall, type SiteNext, type SiteWrap } from 'graft';
+import { GraftError, tf, type Disposer, type FusedOps, type GraftOptions, type LowRankTerm, type Site, type SiteCall, type SiteNext, type SiteWrap } from 'graft';
 import type { LlamaParameter } from './parameter.ts';
 import type { Pass, PassGroup } from './pass.ts';
 import { joinRows, takeRows } from './rows.ts';
@@ -16,10 +16,15 @@ export interface SiteShape {
 /** What the site computes without grafts, over the rows of a pass: x `[T, in]` -> `[T, out]`. */
 export type PlainSite = (x: tf.Tensor2D, pass: Pass, terms?: readonly LowRankTerm[]) => tf.Tensor2D;
 
+interface Grafted {
+  readonly wrap: SiteWrap;
+  readonly terms: GraftOptions['terms'];
+}
+
 export class LlamaSite {
   readonly shape: SiteShape;
   readonly #ops: FusedOps;
-  readonly #graftsByStack = new Map<string, { readonly wrap: SiteWrap }[]>();
+  readonly #graftsByStack = new Map<string, Grafted[]>();
 
   constructor(shape: SiteShape, ops: FusedOps) {
     this.shape = shape;
@@ -29,7 +34,7 @@ export class LlamaSite {
   /** As a stack's inject plugins see it. */
   in(stack: string): Site {
     const { weight, bias, ...rest } = this.shape;
-    return { ...rest, weight: weight?.in(stack), bias: bias?.in(stack), graft: (wrap) => this.#graft(stack, wrap) };
+    return { ...rest, weight: weight?.in(stack), bias: bias?.in(stack), graft: (wrap, options) => this.#graft(stack, wrap, options) };
   }
 
   isGraftedIn(stack: string): boolean {
@@ -46,6 +51,8 @@ export class LlamaSite {
     const groups = pass.groups((stack) => this.#graftsByStack.has(stack));
     const [first] = groups;
     if (groups.length === 1) return first!.stack === undefined ? plain(x, pass) : this.#through(first!, x, (input, terms) => plain(input, pass, terms), residual);
+    const terms = this.#termsOf(groups, pass);
+    if (terms !== undefined) return plain(x, pass, terms);
 
     let ofAllRows: tf.Tensor2D | undefined;
     const graftedRows = (group: PassGroup): tf.Tensor2D => {
@@ -63,14 +70,32 @@ export class LlamaSite {
     return joinRows(parts);
   }
 
-  #graft(stack: string, wrap: SiteWrap): Disposer {
-    const entry = { wrap };
+  #graft(stack: string, wrap: SiteWrap, { terms }: GraftOptions = {}): Disposer {
+    const entry: Grafted = { wrap, terms };
     this.#graftsByStack.set(stack, [...(this.#graftsByStack.get(stack) ?? []), entry]);
     return () => {
       const left = (this.#graftsByStack.get(stack) ?? []).filter((other) => other !== entry);
       if (left.length > 0) this.#graftsByStack.set(stack, left);
       else this.#graftsByStack.delete(stack);
     };
+  }
+
+  /** All grafts of a pass as terms of their rows; undefined where one of them is more than that, or a stack changes the weight itself. */
+  #termsOf(groups: readonly PassGroup[], pass: Pass): readonly LowRankTerm[] | undefined {
+    const { kind, weight, bias } = this.shape;
+    if (kind === 'block') return undefined;
+    const call = { training: pass.training !== undefined };
+    const all: LowRankTerm[] = [];
+    for (const { stack, runs } of groups) {
+      if (stack === undefined) continue;
+      for (const graft of this.#graftsByStack.get(stack)!) {
+        const terms = graft.terms?.(call);
+        if (terms === undefined || terms.some(({ input }) => input !== undefined)) return undefined;
+        all.push(...terms.map((term) => ({ ...term, rows: runs })));
+      }
+    }
+    const changed = pass.stacks.some((stack) => stack !== undefined && (weight?.isThawedIn(stack) === true || bias?.isThawedIn(stack) === true));
+    return changed ? undefined : all;
   }
 
   /** The grafts of one stack, the last outermost, around the site's own computation. */
@@ -80,7 +105,7 @@ export class LlamaSite {
       if (terms !== undefined && this.shape.kind === 'block') throw new GraftError('BLOCK_TERMS', `A strategy passed low-rank terms to ${this.shape.path}, which is a block and not a linear layer.`);
       return plain(input, terms);
     };
-    const nest = (below: SiteNext, { wrap }: { readonly wrap: SiteWrap }): SiteNext => (input, terms) => this.#addTerms(wrap(input, below, call), input, terms);
+    const nest = (below: SiteNext, { wrap }: Grafted): SiteNext => (input, terms) => this.#addTerms(wrap(input, below, call), input, terms);
     return this.#graftsByStack.get(stack!)!.reduce(nest, base)(x);
   }
 

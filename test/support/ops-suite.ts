@@ -39,6 +39,25 @@ export function describeOps(engineOf: () => Pick<Engine, 'ops' | 'freeze'>): voi
       expectFiniteDifferences(() => ops.linear(x, frozen, undefined, terms), trained);
     });
 
+    it('low-rank terms of some rows, which may overlap, and their gradients', () => {
+      const x = variable<Tensor2D>([70, 5], 'x');
+      const term = (r: number, name: string, ...rows: [number, number][]) => ({ a: variable<Tensor2D>([r, 5], `a${name}`), b: variable<Tensor2D>([4, r], `b${name}`), scale: r / 16, rows: rows.map(([start, count]) => ({ start, count })) });
+      const terms = [term(2, '0', [0, 1], [3, 40]), term(9, '1', [1, 1], [60, 10]), term(3, '2', [40, 5])];
+      const { frozen, plain } = frozenPair([4, 5], 'w');
+      const everyRow = { a: variable<Tensor2D>([2, 5], 'a3'), b: variable<Tensor2D>([4, 2], 'b3'), scale: 1 };
+      const masked = () =>
+        terms.reduce((sum, { a, b, scale, rows }) => {
+          const inRows = Float32Array.from({ length: 70 }, (_, row) => (rows.some(({ start, count }) => row >= start && row < start + count) ? scale : 0));
+          return tf.add(sum, tf.mul(naive.linear(naive.linear(x, a), b), tf.tensor2d(inRows, [70, 1])));
+        }, naive.linear(x, plain, undefined, [everyRow]));
+      const trained = [x, everyRow.a, everyRow.b, ...terms.flatMap(({ a, b }) => [a, b])] as Variable[];
+      expectSame(() => ops.linear(x, frozen, undefined, [everyRow, ...terms]), masked, trained);
+      const constants = (tensor: Tensor2D) => tf.clone(tensor);
+      const frozenTerms = [everyRow, ...terms].map((each) => ({ ...each, a: constants(each.a), b: constants(each.b) }));
+      expect(distance(ops.linear(constants(x), frozen, undefined, frozenTerms), masked())).toBeLessThan(1e-5);
+      expect(() => ops.linear(x, frozen, undefined, [{ ...everyRow, rows: [{ start: 69, count: 2 }] }])).toThrow('2 rows from row 69 on, and the input has 70');
+    });
+
     it.each([['x alone', true, false, false], ['the terms alone', false, true, false], ['the weight alone', false, false, true]] as const)('gives the gradient of %s', (_, ofX, ofTerms, ofWeight) => {
       const make = (wanted: boolean, shape: number[], name: string) => (wanted ? variable<Tensor2D>(shape, name) : constant<Tensor2D>(shape, name));
       const [x, a, b, w] = [make(ofX, [6, 5], 'x'), make(ofTerms, [2, 5], 'a'), make(ofTerms, [4, 2], 'b'), make(ofWeight, [4, 5], 'w')];

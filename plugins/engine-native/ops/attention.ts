@@ -55,7 +55,8 @@ export function nativeAttention(backend: NativeBackend) {
   };
 }
 
-function checkHeads(q: Tensor3D, k: Tensor3D, v: Tensor3D): void {
+/** @throws GraftError `ATTENTION_SHAPE` */
+export function checkHeads(q: Tensor3D, k: Tensor3D, v: Tensor3D): void {
   const [, heads, size] = q.shape;
   const [, groups, keySize] = k.shape;
   if (heads % groups === 0 && size === keySize && k.shape.join() === v.shape.join()) return;

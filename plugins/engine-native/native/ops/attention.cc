@@ -1,5 +1,5 @@
 // Attention over packed segments, and its gradients: see core/tensor/ops/attention.ts, which is the definition.
-#include "attention-plan.h"
+#include "attention-forward.h"
 #include "registry.h"
 
 namespace graft {
@@ -8,47 +8,8 @@ namespace {
 
 using namespace attentionPlan;
 
-// Keys of a piece of few rows, at least.
-constexpr int64_t kFewPiece = 512;
 // Floats of the sums of key gradients that pieces of one pair keep apart, before the pieces are made larger.
 constexpr int64_t kPartFloats = int64_t{3} << 19;
-
-// Pairs of few rows: their keys are cut, since one token against a long cache is all there is to do.
-void forwardFew(Runtime& rt, const std::vector<const Located*>& pairs, int64_t heads, float* room, int64_t roomFloats, float* out, float* logSums) {
-  struct Part {
-    size_t pair;
-    int64_t from, to, place;
-  };
-  int64_t keys = 0;
-  for (const Located* located : pairs) keys += located->pair.m;
-  const int64_t most = std::max(kFewPiece, ceilDiv(keys, rt.pool.threads() * kPiecesPerThread));
-  std::vector<Part> parts;
-  std::vector<size_t> firstPart;
-  int64_t floats = 0;
-  for (size_t i = 0; i < pairs.size(); i++) {
-    const AttentionPair& pair = pairs[i]->pair;
-    const int64_t from = pair.firstKey(0), seen = std::max<int64_t>(0, pair.m - from), count = std::max<int64_t>(1, ceilDiv(seen, most));
-    firstPart.push_back(parts.size());
-    for (int64_t p = 0; p < count; p++) {
-      parts.push_back({i, from + seen * p / count, from + seen * (p + 1) / count, floats});
-      floats += pair.rows() * (2 + pair.size);
-    }
-  }
-  firstPart.push_back(parts.size());
-  auto partials = rt.scratch<float>(static_cast<size_t>(std::max<int64_t>(1, floats)));
-  rt.pool.ranges(static_cast<int64_t>(parts.size()), std::max<int64_t>(1, 64 * static_cast<int64_t>(parts.size()) / std::max<int64_t>(1, keys)), [&](int64_t from, int64_t to, int worker) {
-    for (int64_t i = from; i < to; i++) {
-      const Part& part = parts[static_cast<size_t>(i)];
-      rt.isa.attention.few(pairs[part.pair]->pair, part.from, part.to, room + roomFloats * worker, partials.get() + part.place);
-    }
-  });
-  for (size_t i = 0; i < pairs.size(); i++) {
-    const Located& located = *pairs[i];
-    float* sums = logSums == nullptr ? nullptr : logSums + located.logSumOffset;
-    const auto count = static_cast<int64_t>(firstPart[i + 1] - firstPart[i]);
-    rt.isa.attention.combineFew(located.pair, partials.get() + parts[firstPart[i]].place, count, out + located.queryOffset, sums, heads);
-  }
-}
 
 // the problem; outputs [queries, heads, size] and log sums [queries, heads] (-1: not wanted).
 void attention(Runtime& rt, Args& args) {
@@ -68,20 +29,7 @@ void attention(Runtime& rt, Args& args) {
   }
   if (!few.empty()) forwardFew(rt, few, problem.heads, room.get(), roomFloats, out, logSums);
 
-  const int64_t perKey = 2 * problem.size;
-  for (size_t next = 0; next < many.size();) {
-    Wave wave(rt, many, next, perKey);
-    next = wave.end();
-    wave.cut(kPiecesPerThread);
-    auto memory = rt.scratch<float>(static_cast<size_t>(wave.packedFloats(perKey)));
-    wave.pack(memory.get(), perKey, room.get(), roomFloats, [&](float* at, int64_t m) { return PackedKeys{at, nullptr, nullptr, at + m * problem.size}; });
-    rt.pool.run(static_cast<int64_t>(wave.pieces().size()), [&](int64_t i, int worker) {
-      const Piece& piece = wave.pieces()[static_cast<size_t>(i)];
-      const Located& located = *many[piece.pair];
-      float* sums = logSums == nullptr ? nullptr : logSums + located.logSumOffset;
-      kernels.forward(located.pair, piece.first, piece.end, wave.packedOf(piece.pair), room.get() + roomFloats * worker, out + located.queryOffset, sums, problem.heads);
-    });
-  }
+  forwardMany(rt, many, problem.heads, problem.size, room.get(), roomFloats, out, logSums);
 }
 
 // Sums of a wave's key gradients: each piece adds up its own, and these are added in the order of the pieces, so that threads change no bit.

@@ -16,6 +16,7 @@ extern const std::vector<NamedOperation> moveOperations;
 extern const std::vector<NamedOperation> gatherOperations;
 extern const std::vector<NamedOperation> crossEntropyOperations;
 extern const std::vector<NamedOperation> attentionOperations;
+extern const std::vector<NamedOperation> attentionCachedOperations;
 extern const std::vector<NamedOperation> rowOperations;
 extern const std::vector<NamedOperation> lookupOperations;
 
