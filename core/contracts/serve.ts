@@ -11,13 +11,16 @@ export interface SamplingOptions {
   readonly topK?: number;
   /** The same seed chooses the same tokens. Default 0. */
   readonly seed?: number;
-  /** So many of the likeliest tokens are told beside the chosen one. Default 0. */
+  /** Whether the chosen token's probability is computed, which takes a look at the whole vocabulary. Default true. */
+  readonly logprobs?: boolean;
+  /** So many of the likeliest tokens are told beside the chosen one, where `logprobs` are. Default 0. */
   readonly topLogprobs?: number;
 }
 
 /** A token and the natural logarithm of its probability under the model itself, whatever the temperature. */
 export interface TokenLogprob {
   readonly id: number;
+  /** NaN where `logprobs: false` was asked for. */
   readonly logprob: number;
 }
 

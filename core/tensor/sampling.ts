@@ -10,7 +10,7 @@ export type Choose = (logits: Float32Array, constraint?: Pick<TokenConstraint, '
  * @returns chooses a token; each call draws the next number of the seed's stream
  * @throws GraftError `SAMPLING_OPTION`; from the function `LOGITS_NOT_FINITE`, `CONSTRAINT_EMPTY` where no token is allowed
  */
-export function sampler({ temperature = 0, topP = 1, topK, seed = 0, topLogprobs = 0 }: SamplingOptions): Choose {
+export function sampler({ temperature = 0, topP = 1, topK, seed = 0, logprobs = true, topLogprobs = 0 }: SamplingOptions): Choose {
   check('temperature', temperature, temperature >= 0 && Number.isFinite(temperature), 'at least 0');
   check('top_p', topP, topP > 0 && topP <= 1, 'above 0 and at most 1');
   check('top_k', topK, topK === undefined || (Number.isInteger(topK) && topK > 0), 'a whole number above 0');
@@ -18,9 +18,9 @@ export function sampler({ temperature = 0, topP = 1, topK, seed = 0, topLogprobs
   const random = rng(seed, 'sampling');
   return (logits, constraint) => {
     let best = argmax(logits);
-    const logSum = logSumExp(logits, logits[best]!);
-    const top = topLogprobs > 0 ? largest(logits, topLogprobs).map((id) => ({ id, logprob: logits[id]! - logSum })) : undefined;
-    const free = constraint === undefined ? undefined : Float32Array.from(logits);
+    const logSum = logprobs ? logSumExp(logits, logits[best]!) : Number.NaN;
+    const top = logprobs && topLogprobs > 0 ? largest(logits, topLogprobs).map((id) => ({ id, logprob: logits[id]! - logSum })) : undefined;
+    const free = constraint === undefined || !logprobs ? undefined : Float32Array.from(logits);
     if (constraint !== undefined) {
       constraint.mask(logits);
       best = argmax(logits);

@@ -66,11 +66,13 @@ export class Pass {
       if (list === undefined) segmentsByStack.set(key, [segment]);
       else list.push(segment);
     });
-    return [...segmentsByStack].map(([stack, segments]) => ({
-      stack,
-      runs: runsOf(this.offsets, segments),
-      pass: segmentsByStack.size === 1 ? this : this.#select(segments),
-    }));
+    if (segmentsByStack.size === 1) return [{ stack: segmentsByStack.keys().next().value, runs: [{ start: 0, count: this.tokens }], pass: this }];
+    return [...segmentsByStack].map(([stack, segments]) => {
+      let made: Pass | undefined;
+      const select = (): Pass => (made ??= this.#select(segments));
+      // Many sites ask for the rows alone.
+      return { stack, runs: runsOf(this.offsets, segments), get pass() { return select(); } };
+    });
   }
 
   /** The same rows, asked for by a graft with an input of its own. */

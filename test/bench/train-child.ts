@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { parseArgs } from 'node:util';
-import { tf, writeShardedSafetensors, type Checkpoints, type Dataset, type Engine, type Logger, type Packed, type WeightDtype, type WeightSource } from '../../core/index.ts';
+import { tf, writeShardedSafetensors, type Checkpoints, type Dataset, type Engine, type Logger, type Packed, type WeightDtype } from '../../core/index.ts';
 import { createScope } from '../../core/kernel/scope.ts';
 import { peakMemory } from '../../core/run/peak-memory.ts';
 import type { NativeBackend } from '../../plugins/engine-native/backend.ts';
@@ -12,13 +12,12 @@ import { startNative } from '../../plugins/engine-native/engine.ts';
 import { peakGflops } from '../../plugins/engine-native/peak.ts';
 import { startPortable } from '../../plugins/engine-portable/engine.ts';
 import { injectLora } from '../../plugins/inject-lora/lora.ts';
-import { parameterShapes } from '../../plugins/load-llama/architecture.ts';
 import { readParameters } from '../../plugins/load-llama/checkpoint.ts';
 import { parseConfig } from '../../plugins/load-llama/config.ts';
 import { LlamaModel } from '../../plugins/load-llama/model.ts';
-import { LlamaParameter } from '../../plugins/load-llama/parameter.ts';
 import { options as sftOptions } from '../../plugins/train-sft/testing.ts';
 import { train } from '../../plugins/train-sft/trainer.ts';
+import { randomModel, randomSources } from './random-model.ts';
 import { configOf, flopsPerToken, SHAPES } from './shapes.ts';
 
 const { values } = parseArgs({
@@ -42,43 +41,8 @@ const shape = SHAPES[values.shape]!;
 const lengths = values.lengths === undefined ? undefined : (JSON.parse(readFileSync(values.lengths, 'utf8')) as number[]).slice(0, Number(values.examples));
 const batch = Number(values.batch);
 
-/** A cheap stand-in for the weights of a checkpoint, close to normal with the deviation that models begin with. */
-function randomBytes(size: number, seed: number, stored: 'F32' | 'BF16'): Uint8Array {
-  let state = (seed * 2654435761 + 1) | 0;
-  const draw = (): number => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return ((state & 0xffff) - 32768) * (0.02 / 18918);
-  };
-  if (stored === 'F32') {
-    const numbers = new Float32Array(size);
-    for (let i = 0; i < size; i++) numbers[i] = draw();
-    return new Uint8Array(numbers.buffer);
-  }
-  const one = new Float32Array(1);
-  const bits = new Uint32Array(one.buffer);
-  const halves = new Uint16Array(size);
-  for (let i = 0; i < size; i++) {
-    one[0] = draw();
-    halves[i] = bits[0]! >>> 16;
-  }
-  return new Uint8Array(halves.buffer);
-}
-
 const modelConfig = parseConfig('config.json', configOf(shape));
 const stored = values.dtype === 'f32' ? 'F32' : 'BF16';
-
-/** Every tensor of the shape; the bytes are made when they are asked for, as a loader reads them. */
-function sources(): WeightSource[] {
-  const shapes = parameterShapes(modelConfig);
-  const sizes = shapes.map((each) => each.shape.reduce((a, b) => a * b, 1));
-  return shapes.map(({ name, shape: dims }, i) => {
-    const matrix = dims.length === 2;
-    const bytes = (): Uint8Array => (matrix ? randomBytes(sizes[i]!, i + 1, stored) : new Uint8Array(new Float32Array(sizes[i]!).fill(1).buffer));
-    return { name, shape: dims, dtype: matrix ? stored : 'F32', bytes };
-  });
-}
 
 async function makeModel(engine: Engine): Promise<LlamaModel> {
   const origin = { name: values.shape, dir: tmpdir(), files: [] };
@@ -86,7 +50,7 @@ async function makeModel(engine: Engine): Promise<LlamaModel> {
     const parameters = await readParameters(values.mapped, modelConfig, engine, { dtype: 'auto', mapped: true, signal: new AbortController().signal, progress: () => {} });
     return new LlamaModel(modelConfig, engine, parameters, origin);
   }
-  return new LlamaModel(modelConfig, engine, new Map(sources().map((source) => [source.name, new LlamaParameter(engine, source, values.dtype as WeightDtype)])), origin);
+  return randomModel(modelConfig, engine, values.dtype as WeightDtype, values.shape);
 }
 
 /** Sequences of one example, every token trained on, as the peer's script has them. */
@@ -104,7 +68,7 @@ const nothingKept: Checkpoints = { save: async (step) => ({ dir: String(step), b
 
 if (values.write !== undefined) {
   await mkdir(values.write, { recursive: true });
-  await writeShardedSafetensors(values.write, sources().map(({ name, shape: dims, dtype, bytes }) => ({ name, shape: dims, dtype, bytes: () => Uint8Array.from(bytes()) })), 4e9);
+  await writeShardedSafetensors(values.write, randomSources(modelConfig, stored).map(({ name, shape: dims, dtype, bytes }) => ({ name, shape: dims, dtype, bytes: () => Uint8Array.from(bytes()) })), 4e9);
   process.stdout.write('{}\n');
   process.exit(0);
 }
