@@ -160,6 +160,8 @@ export interface EngineOptimizer {
 export interface KeyValueStore {
   /** Tokens that count. */
   readonly length: number;
+  /** Bytes that so many tokens more take. */
+  bytesFor(tokens: number): number;
   /** What the passes since have stored counts: `tokens` more. */
   commit(tokens: number): void;
   /** Forgets what was stored and not committed. */

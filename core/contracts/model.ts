@@ -111,6 +111,8 @@ export interface GraftTarget {
 export interface KVCache {
   /** Tokens held. */
   readonly length: number;
+  /** Bytes that so many tokens more take. */
+  bytesFor(tokens: number): number;
   /**
    * Another cache with the first `tokens` of this one, for a text that begins alike; an engine may share what both hold.
    * @throws GraftError `CACHE_FORK` where this one holds fewer

@@ -46,7 +46,6 @@ interface Row {
 
 /** A prompt whose beginning another is about to compute waits for it, where so many tokens are saved. */
 const WORTH_WAITING = 32;
-const BYTES = 4;
 
 export class Batcher {
   readonly contextLength: number;
@@ -56,18 +55,15 @@ export class Batcher {
   readonly #waiting: Sequence[] = [];
   readonly #running = new Set<Sequence>();
   readonly #prefixes = new Prefixes();
-  readonly #bytesPerToken: number;
   #preemptions = 0;
   #loop: Promise<void> | undefined;
   #disposed = false;
 
   constructor(model: CausalLM, limits: Partial<BatchLimits> = {}, observer: BatchObserver = {}) {
-    const { num_hidden_layers: layers, num_key_value_heads: heads, head_dim: size, max_position_embeddings: most } = model.config;
     this.#model = model;
     this.#limits = { ...DEFAULT_LIMITS, ...limits };
     this.#observer = observer;
-    this.#bytesPerToken = 2 * layers * heads * size * BYTES;
-    this.contextLength = Math.min(most, Math.floor(this.#limits.kvBytes / this.#bytesPerToken));
+    this.contextLength = longestWithin(model, this.#limits.kvBytes);
   }
 
   state(): BatchState {
@@ -211,7 +207,7 @@ export class Batcher {
         rows.push({ sequence, count });
         left -= count;
       }
-      const needed = (maxBatchTokens - left) * this.#bytesPerToken;
+      const needed = rows.reduce((sum, { sequence, count }) => sum + sequence.cache!.bytesFor(count), 0);
       while (this.#model.cacheBytes + needed > kvBytes && this.#prefixes.dropOldest());
       if (this.#model.cacheBytes + needed <= kvBytes || this.#running.size === 1) return rows;
       this.#preempt();
@@ -284,6 +280,19 @@ export class Batcher {
     else this.#observer.nextToken?.((now - sequence.lastTokenAt) / 1000);
     sequence.lastTokenAt = now;
   }
+}
+
+/** The most tokens of one text that the model takes and whose keys and values fit. */
+function longestWithin(model: CausalLM, kvBytes: number): number {
+  const cache = model.createCache();
+  let [fits, most] = [0, model.config.max_position_embeddings];
+  while (fits < most) {
+    const middle = Math.ceil((fits + most) / 2);
+    if (cache.bytesFor(middle) <= kvBytes) fits = middle;
+    else most = middle - 1;
+  }
+  cache.dispose();
+  return fits;
 }
 
 /** Lengths of N segments -> `[N+1]`. */

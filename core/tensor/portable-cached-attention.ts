@@ -10,17 +10,26 @@ interface KeysAndValues {
   readonly v: Tensor3D;
 }
 
+type StoreShape = Parameters<CachedAttention['createStore']>[0];
+
 const BYTES = 4;
 
 class PortableStore implements KeyValueStore {
   length = 0;
   readonly #all: Set<PortableStore>;
+  readonly #shape: StoreShape;
   #held = new Map<number, KeysAndValues>();
   #fresh = new Map<number, KeysAndValues>();
 
-  constructor(all: Set<PortableStore>) {
+  constructor(all: Set<PortableStore>, shape: StoreShape) {
     this.#all = all;
+    this.#shape = shape;
     all.add(this);
+  }
+
+  bytesFor(tokens: number): number {
+    const { layers, heads, size } = this.#shape;
+    return tokens * layers * 2 * heads * size * BYTES;
   }
 
   get bytes(): number {
@@ -56,7 +65,7 @@ class PortableStore implements KeyValueStore {
 
   fork(tokens: number): KeyValueStore {
     checkFork(this, tokens);
-    const store = new PortableStore(this.#all);
+    const store = new PortableStore(this.#all, this.#shape);
     if (tokens > 0) this.#held.forEach(({ k, v }, layer) => store.#held.set(layer, { k: beginning(k, tokens), v: beginning(v, tokens) }));
     store.length = tokens;
     return store;
@@ -75,7 +84,7 @@ class PortableStore implements KeyValueStore {
 export function portableCachedAttention(ops: Pick<FusedOps, 'attention'>): CachedAttention {
   const stores = new Set<PortableStore>();
   return {
-    createStore: () => new PortableStore(stores),
+    createStore: (shape) => new PortableStore(stores, shape),
     bytes: () => [...stores].reduce((sum, { bytes }) => sum + bytes, 0),
     attend: (q, k, v, { layer, offsets, stores: ofSegments, keep, scale, window }) =>
       tf.tidy(() => {

@@ -15,6 +15,10 @@ export class LlamaCache implements KVCache {
     return this.store.length;
   }
 
+  bytesFor(tokens: number): number {
+    return this.store.bytesFor(tokens);
+  }
+
   /**
    * Whether a layer's new keys and values are to be stored; they will be.
    * @param own whether a graft computed them from an input of its own: what the base computed for these rows does not replace it

@@ -52,15 +52,18 @@ const REQUESTS = Array.from({ length: 12 }, (_, i) => {
 
 const alone = ({ stack, request }: (typeof REQUESTS)[number]): Promise<number[]> => idsOf(generate(base.model, { ...request, stack }));
 
-const bytesPerToken = (): number => {
-  const { num_hidden_layers: layers, num_key_value_heads: heads, head_dim: size } = base.model.config;
-  return 2 * layers * heads * size * 4;
-};
+/** Bytes of the keys and values of so many tokens, as the engine keeps them. */
+function bytesOf(tokens: number): number {
+  const cache = base.model.createCache();
+  const bytes = cache.bytesFor(tokens);
+  cache.dispose();
+  return bytes;
+}
 
 describe('a batch', () => {
   it('gives each text what it would be alone, whatever stacks are in it and however passes are cut', async () => {
     const expected = await Promise.all(REQUESTS.map(alone));
-    for (const limits of [{}, { maxBatchTokens: 9 }, { maxSequences: 3 }, { kvBytes: 70 * bytesPerToken() }]) {
+    for (const limits of [{}, { maxBatchTokens: 9 }, { maxSequences: 3 }, { kvBytes: bytesOf(64) }]) {
       const batcher = batch(limits);
       const made = await Promise.all(REQUESTS.map(({ stack, request }) => idsOf(batcher.generate(stack, request))));
       expect(made, JSON.stringify(limits)).toEqual(expected);
@@ -71,7 +74,7 @@ describe('a batch', () => {
   });
 
   it('keeps to its budget of keys and values', async () => {
-    const kvBytes = 70 * bytesPerToken();
+    const kvBytes = bytesOf(64);
     let most = 0;
     const batcher = new Batcher(base.model, { kvBytes }, { pass: () => (most = Math.max(most, base.model.cacheBytes)) });
     batchers.push(batcher);

@@ -20,6 +20,11 @@ interface Page {
   stores: number;
 }
 
+/** Of one page. */
+function floatsOf({ layers, heads, size }: StoreShape): number {
+  return layers * 2 * PAGE_TOKENS * heads * size;
+}
+
 /** Makes pages and frees those that no store has any more. */
 class Pages {
   readonly #backend: NativeBackend;
@@ -33,8 +38,8 @@ class Pages {
     return this.#floats * BYTES;
   }
 
-  make({ layers, heads, size }: StoreShape): Page {
-    return this.#page(layers * 2 * PAGE_TOKENS * heads * size, (id, floats) => this.#backend.native.run('makePage', [floats, id]));
+  make(shape: StoreShape): Page {
+    return this.#page(floatsOf(shape), (id, floats) => this.#backend.native.run('makePage', [floats, id]));
   }
 
   /** A page with the first `tokens` of another. */
@@ -68,9 +73,17 @@ class PagedStore implements KeyValueStore {
     this.#shape = shape;
   }
 
+  bytesFor(tokens: number): number {
+    return this.#missing(tokens) * floatsOf(this.#shape) * BYTES;
+  }
+
   /** Room for so many tokens more. */
   reserve(tokens: number): void {
-    while (this.pages.length * PAGE_TOKENS < this.length + tokens) this.pages.push(this.#all.make(this.#shape));
+    for (let left = this.#missing(tokens); left > 0; left--) this.pages.push(this.#all.make(this.#shape));
+  }
+
+  #missing(tokens: number): number {
+    return Math.max(0, Math.ceil((this.length + tokens) / PAGE_TOKENS) - this.pages.length);
   }
 
   commit(tokens: number): void {
