@@ -6,8 +6,8 @@ import { readPluginDirs, resolveConfigs, type RunConfig } from '../config/index.
 import type { GenerationInfo, LoadedModel, Logger, Stage, StageCall } from '../contracts/index.ts';
 import { GraftError } from '../kernel/errors.ts';
 import { CheckpointFolder } from '../run/checkpoints.ts';
-import { graftFromFolder, leaseInjectPlugins, recognizeFolder } from '../run/recognize.ts';
 import { configFileOf, readRunRecord } from '../run/run-directory.ts';
+import { adapterSource, isOneAdapter } from '../serving/adapter-source.ts';
 import type { StackSource } from '../serving/served-models.ts';
 import { Session } from '../run/session.ts';
 import { openWorkbench } from '../run/workbench.ts';
@@ -80,7 +80,7 @@ async function openConfig(file: string, request: TargetRequest, find: (config: R
     try {
       const adapted =
         adapters === undefined ? undefined
-        : await isOneAdapter(adapters) ? folderSource(host, base, adapters, call)
+        : await isOneAdapter(adapters) ? adapterSource({ kernel: host.kernel, model: base.model, call }, basename(adapters), adapters)
         : { id: config.name, plugins: config.inject.map(({ use }) => `inject:${use}`), build: (stack: string) => session.inject(stack, { from: adapters }) };
       return { host, base, baseId: modelId(config.load.options['model'] ?? config.load.use), baseGenerations: generationsOf(host, 'load', config.load.use), adapted, adapters, config, call, dispose };
     } catch (error) {
@@ -108,7 +108,7 @@ async function openModel(request: TargetRequest): Promise<Target> {
         base,
         baseId: modelId(request.path),
         baseGenerations: generationsOf(host, 'load', 'llama'),
-        adapted: adapters === undefined ? undefined : folderSource(host, base, adapters, bench.call),
+        adapted: adapters === undefined ? undefined : adapterSource({ kernel: host.kernel, model: base.model, call: bench.call }, basename(adapters), adapters),
         adapters,
         config: undefined,
         call: bench.call,
@@ -126,34 +126,6 @@ async function openModel(request: TargetRequest): Promise<Target> {
     await host.dispose();
     throw error;
   }
-}
-
-/** An adapter that is recognized by what its folder holds. */
-function folderSource({ kernel }: Host, { model }: LoadedModel, dir: string, call: Target['call']): StackSource {
-  const plugins = kernel.names('inject').map((name) => `inject:${name}`);
-  return {
-    id: basename(dir),
-    plugins,
-    build: async (stack) => {
-      const leased = leaseInjectPlugins(kernel);
-      try {
-        const recognized = await recognizeFolder(dir, leased.plugins);
-        const use = kernel.lease('inject', recognized.plugin.name, { pinned: true });
-        const scope = call.scope.child(`stack ${stack}`);
-        scope.own(`lease inject:${recognized.plugin.name}`, () => use.release());
-        try {
-          const graft = await graftFromFolder(dir, recognized, model, stack, { ...call, scope });
-          scope.own(`graft ${graft.name}`, () => graft.remove());
-          return { stack, grafts: [graft], generations: [use.generation], dispose: () => scope.dispose() };
-        } catch (error) {
-          await scope.dispose();
-          throw error;
-        }
-      } finally {
-        leased.release();
-      }
-    },
-  };
 }
 
 /** The trained values of a run: of its end, else of its newest checkpoint. */
@@ -174,13 +146,6 @@ async function newestAdapters(config: RunConfig): Promise<string | undefined> {
   const newest = finished.sort((a, b) => a.startedAt.localeCompare(b.startedAt)).at(-1);
   if (newest !== undefined) return join(config.runsDir, newest.id, 'adapters');
   throw new GraftError('NOT_TRAINED', `${config.runsDir} has no finished run named ${config.name}.`, { hint: `Train it first: graft run ${config.file}` });
-}
-
-/** Whether a folder holds one adapter, and not a folder `<index>-<name>` for each graft of a config. */
-async function isOneAdapter(dir: string): Promise<boolean> {
-  if (!existsSync(dir)) throw new GraftError('ADAPTER_MISSING', `${dir} does not exist.`, { hint: 'Name a folder with a saved adapter.' });
-  const entries = await readdir(dir, { withFileTypes: true });
-  return !entries.some((entry) => entry.isDirectory() && /^\d+-/.test(entry.name));
 }
 
 /** The last part of a folder's path; a Hub id as it is. */

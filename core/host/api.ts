@@ -1,5 +1,5 @@
 /** What the daemon's commands ask of it over HTTP, below `/graft/v1`. OpenAI's routes are the serve plugins'. */
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { createHash, randomUUID, timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { isAbsolute } from 'node:path';
@@ -9,6 +9,7 @@ import { Type } from 'typebox';
 import type { Job, JobState } from '../contracts/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 import type { Daemon } from './daemon.ts';
+import { openAiRoutes } from './openai/routes.ts';
 import { JOB_ACTIONS, type JobAction } from './job-action.ts';
 import type { Submission } from './submissions.ts';
 
@@ -42,7 +43,7 @@ const STATUS_OF_CODE: Readonly<Record<string, number>> = { JOB_UNKNOWN: 404, JOB
 
 /** @param token that requests must bring */
 export function buildApi(daemon: Daemon, token: string): FastifyInstance {
-  const app = fastify({ logger: false, bodyLimit: BODY_LIMIT, forceCloseConnections: true, ajv: { customOptions: { coerceTypes: false, removeAdditional: false, strict: false } } });
+  const app = fastify({ logger: false, genReqId: () => `req_${randomUUID().replaceAll('-', '')}`, bodyLimit: BODY_LIMIT, forceCloseConnections: true, ajv: { customOptions: { coerceTypes: false, removeAdditional: false, strict: false } } });
   app.setErrorHandler((error: Error & { readonly statusCode?: number; readonly validation?: unknown }, _request, reply) => {
     if (GraftError.is(error)) {
       const status = error.code === 'UNAUTHORIZED' ? 401 : (STATUS_OF_CODE[error.code] ?? 400);
@@ -62,6 +63,7 @@ export function buildApi(daemon: Daemon, token: string): FastifyInstance {
     }
   });
   health(app, daemon);
+  void app.register(async (open) => openAiRoutes(open, { models: daemon.models, log: daemon.log, draining: () => daemon.draining }));
   // Whatever is registered here needs the token, however its path is written.
   void app.register(async (guarded) => {
     guarded.addHook('onRequest', async (request) => {

@@ -5,7 +5,27 @@ import { checkOptions } from '../config/options.ts';
 import type { Resources } from '../contracts/index.ts';
 import { defaultStateDir } from './state-dir.ts';
 
-const auto = (schema: ReturnType<typeof Type.Number>, description: string) => Type.Union([Type.Literal('auto'), schema], { default: 'auto', description });
+const auto = (schema: ReturnType<typeof Type.Number> | ReturnType<typeof Type.Integer>, description: string) => Type.Union([Type.Literal('auto'), schema], { default: 'auto', description });
+
+/** A base model of the daemon. */
+const servedBase = Type.Object(
+  {
+    model: Type.String({ minLength: 1, graftEnv: true, description: 'Folder of a checkpoint in Hugging Face format, relative to this file, or the id of a model on the Hugging Face Hub.' }),
+    id: Type.Optional(Type.String({ minLength: 1, description: "The name that requests say. Default: the folder's, or the Hub id." })),
+    serve: Type.Boolean({ default: true, description: 'Whether it is loaded and answers; else it may be trained alone.' }),
+    load: Type.Record(Type.String(), Type.Unknown(), { default: {}, description: 'Options of the load plugin, and `use:` where that is not `llama`.' }),
+    server: Type.Record(Type.String(), Type.Unknown(), { default: {}, description: 'Options of the serve plugin, and `use:` where that is not `openai`.' }),
+    engine: Type.String({ default: 'auto', description: 'Which engine computes.' }),
+    threads: auto(Type.Integer({ minimum: 1 }), 'Threads that it computes with. auto: all.'),
+    memory_mb: Type.Number({ exclusiveMinimum: 0, default: 16_384, description: 'MiB of memory of its process, beyond which it is ended and started again.' }),
+    adapters_mb: Type.Number({ exclusiveMinimum: 0, default: 1024, description: 'MiB of adapters in memory: those that were used least recently leave, and are loaded again when they are asked for.' }),
+    kv_cache_mb: Type.Number({ exclusiveMinimum: 0, default: 1024, description: 'MiB of keys and values of texts that are being generated, and of those that may be gone on from.' }),
+    max_sequences: Type.Integer({ minimum: 1, default: 64, description: 'Texts that are generated at once.' }),
+    max_batch_tokens: Type.Integer({ minimum: 1, default: 512, description: 'Tokens of one pass of the model: a longer prompt is computed in parts, so that the others go on meanwhile.' }),
+  },
+  { additionalProperties: false },
+);
+export type ServedBase = Static<typeof servedBase>;
 
 /** What `graft daemon --config` reads. */
 export const daemonSchema = Type.Object({
@@ -32,6 +52,8 @@ export const daemonSchema = Type.Object({
     },
     { default: {}, description: 'What a run gets where its submission says nothing else.' },
   ),
+  models: Type.Array(servedBase, { default: [], description: 'Base models that are served over OpenAI\'s API, with the adapters that runs make of them.' }),
+  adapter_roots: Type.Array(Type.String({ graftPath: true, graftEnv: true }), { default: [], description: 'Folders that `/v1/load_lora_adapter` may load adapters from.' }),
   ageing_minutes: Type.Number({ exclusiveMinimum: 0, default: 10, description: 'Waiting so long weighs as much as a point of priority.' }),
   reserve_minutes: Type.Number({ minimum: 0, default: 30, description: 'A run that has waited so long is not passed by smaller ones any more.' }),
   retry_seconds: Type.Number({ minimum: 0, default: 5, description: 'Pause before the second attempt; it doubles with each.' }),

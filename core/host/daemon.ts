@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { isIPv4 } from 'node:net';
+import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import packageJson from '../../package.json' with { type: 'json' };
 import type { Job, Logger, Queue, QueueProvider, Resources } from '../contracts/index.ts';
@@ -10,6 +11,8 @@ import { buildApi } from './api.ts';
 import { capacityOf, type DaemonConfig } from './daemon-config.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { JOB_ACTIONS, type JobAction } from './job-action.ts';
+import { AdapterStore } from './models/adapter-store.ts';
+import { Models } from './models/models.ts';
 import { openHost, type Host } from './open-host.ts';
 import { runPayloadOf } from './run-payload.ts';
 import { RunStore, type Standing } from './run-store.ts';
@@ -31,6 +34,8 @@ export interface DescribedJob extends Job {
 export class Daemon {
   readonly queue: Queue;
   readonly runs: RunStore;
+  readonly adapters: AdapterStore;
+  readonly models: Models;
   readonly log: Logger;
   readonly capacity: Resources;
   readonly #state: HostState;
@@ -48,6 +53,7 @@ export class Daemon {
     this.queue = queue;
     this.runs = new RunStore(state.database);
     this.capacity = capacityOf(config);
+    this.adapters = new AdapterStore(state.database);
     this.#dispatcher = new Dispatcher({
       holder: config.state_dir,
       queue,
@@ -60,7 +66,9 @@ export class Daemon {
       silenceMs: config.silence_seconds * 1000,
       retryMs: config.retry_seconds * 1000,
       stopMs: config.shutdown_seconds * 1000,
+      published: (job) => this.#keepAdapter(job),
     });
+    this.models = new Models({ config, adapters: this.adapters, log });
     this.#submissions = new Submissions({ queue, kernel: host.kernel, config, capacity: this.capacity, dir: state.submittedDir });
   }
 
@@ -147,12 +155,21 @@ export class Daemon {
   async stop(): Promise<void> {
     clearInterval(this.#backups);
     try {
-      await this.#dispatcher.drain();
+      await Promise.all([this.#dispatcher.drain(), this.models.stop()]);
       await this.#api?.close();
       await this.#host.dispose();
     } finally {
       this.#state.close();
     }
+  }
+
+  /** What a run has made can be served from now on, under a name like OpenAI's. Part of the transaction that ends the job. */
+  #keepAdapter(job: Job): void {
+    const { base, suffix = job.name } = runPayloadOf(job);
+    const dir = this.runs.directory(job.id);
+    if (base === undefined || dir === undefined) return;
+    const id = this.models.idOf(base);
+    this.adapters.put({ name: `ft:${id}:graft:${suffix}:${job.id}`, base: id, dir: join(dir, 'adapters'), job: job.id, createdAt: Date.now() });
   }
 
   #waitsFor(job: Job): string | undefined {

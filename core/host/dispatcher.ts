@@ -28,6 +28,8 @@ export interface DispatcherOptions {
   readonly retryMs: number;
   /** What a run has to checkpoint in when it is asked to stop; then it is killed. */
   readonly stopMs: number;
+  /** Called in the transaction that ends a job which has succeeded. */
+  published?(job: Job): void;
 }
 
 /** Milliseconds between two looks at the queue where nothing else gives reason to. */
@@ -145,11 +147,12 @@ export class Dispatcher {
     };
     let running: Running | undefined;
     try {
-      const child = new RunProcess(order, { memoryMb: resources.memory_mb, silenceMs }, {
+      const child = new RunProcess({ type: 'start', order }, { memoryMb: resources.memory_mb, silenceMs }, {
         told: (message) => {
           if (running === undefined) return;
           if (message.type === 'directory') running.dir = message.dir;
-          else running.told.push(message.type === 'event' ? message : { at: Date.now(), event: { type: 'log', level: message.level, message: message.message } });
+          else if (message.type === 'event') running.told.push(message);
+          else if (message.type === 'log') running.told.push({ at: Date.now(), event: { type: 'log', level: message.level, message: message.message } });
         },
       });
       running = { process: child, attempt: attempts, lease, told: [], dir: undefined, asked: undefined };
@@ -189,7 +192,9 @@ export class Dispatcher {
     const kept = await untilWritten(() =>
       queue.end(lease, outcome, () => {
         runs.endAttempt(id, attempt, attemptEnd);
-        if (outcome.state === 'succeeded') runs.publish(id);
+        if (outcome.state !== 'succeeded') return;
+        runs.publish(id);
+        this.#options.published?.(lease.job);
       }),
     );
     if (!kept) {

@@ -8,6 +8,10 @@ export interface RunPayload {
   readonly configFile: string;
   /** How often the tokens of a pass were halved after running out of memory. */
   readonly halvings: number;
+  /** The model that it trains, as its config names it: an absolute path, or a Hub id. */
+  readonly base?: string;
+  /** Of the name under which its result is served; left out: the run's name. */
+  readonly suffix?: string;
 }
 
 export function runPayloadOf({ payload }: Pick<Job, 'payload'>): RunPayload {

@@ -1,8 +1,8 @@
-/** One run in a process of its own, as the host sees it. */
+/** A run, or a model that is served, in a process of its own, as the host sees it. */
 import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { residentBytes } from './resident.ts';
-import type { FromChild, RunEnd, StopReason, ToChild, WorkOrder } from './protocol.ts';
+import type { FromChild, Order, RunEnd, StopReason, ToChild } from './protocol.ts';
 
 const ENTRY = fileURLToPath(new URL('./child/entry.mjs', import.meta.url));
 /** Lines of its output that are kept for when it dies. */
@@ -14,7 +14,7 @@ const LOOK_MS = 500;
 const START_MS = 120_000;
 /** Milliseconds that its outputs are read after it has ended. */
 const OUTPUT_MS = 500;
-const TOLD: ReadonlySet<string> = new Set<FromChild['type']>(['beat', 'directory', 'event', 'log', 'ended']);
+const TOLD: ReadonlySet<string> = new Set<FromChild['type']>(['beat', 'directory', 'event', 'log', 'serving', 'counts', 'find', 'answer', 'ended']);
 
 export interface Limits {
   /** MiB of resident memory beyond which it is killed. */
@@ -39,10 +39,10 @@ export type ProcessEnd =
 
 export interface RunProcessEvents {
   /** Everything it tells but signs of life and its end. */
-  told(message: Extract<FromChild, { readonly type: 'directory' | 'event' | 'log' }>): void;
+  told(message: Exclude<FromChild, { readonly type: 'beat' | 'ended' }>): void;
 }
 
-/** A child process with one run in it. What happens to it, a segfault included, happens to nobody else. */
+/** A child process that carries out one order. What happens to it, a segfault included, happens to nobody else. */
 export class RunProcess {
   readonly pid: number;
   /** Resolves once it is gone; never rejects. */
@@ -59,7 +59,7 @@ export class RunProcess {
   #told: RunEnd | undefined;
   #killed: { readonly because: 'memory' | 'silence' | 'asked'; readonly reason: string } | undefined;
 
-  constructor(order: WorkOrder, limits: Limits, events: RunProcessEvents) {
+  constructor(order: Order, limits: Limits, events: RunProcessEvents) {
     this.#limits = limits;
     this.#child = fork(ENTRY, [], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], execArgv: [], detached: true, env: { ...process.env, NO_COLOR: '1', GRAFT_HOST_PID: String(process.pid) } });
     this.pid = this.#child.pid ?? -1;
@@ -99,12 +99,12 @@ export class RunProcess {
         }, OUTPUT_MS),
       );
     });
-    this.#send({ type: 'start', order });
+    this.send(order);
   }
 
   /** Asks it to checkpoint and end. */
   stop(reason: StopReason): void {
-    this.#send({ type: 'stop', reason });
+    this.send({ type: 'stop', reason });
   }
 
   /** Ends it at once, whatever it is doing. */
@@ -113,7 +113,7 @@ export class RunProcess {
     this.#child.kill('SIGKILL');
   }
 
-  #send(message: ToChild): void {
+  send(message: ToChild): void {
     // One that is gone already is told by its end.
     if (this.#child.connected) this.#child.send(message, () => undefined);
   }

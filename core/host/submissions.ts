@@ -53,7 +53,7 @@ export class Submissions {
     const group = submission.group ?? (configs.length > 1 ? newRunId(first.name.replace(/[^A-Za-z0-9._-].*/, '')) : undefined);
     const prepared = configs.map((each) => {
       const runId = newRunId(each.name);
-      return { each, payload: { runId, configFile: join(dir, `${runId}.yaml`), halvings: 0 } satisfies RunPayload };
+      return { each, payload: { runId, configFile: join(dir, `${runId}.yaml`), halvings: 0, ...baseOf(each) } satisfies RunPayload };
     });
     try {
       await Promise.all(prepared.map(({ each, payload }) => writeText(payload.configFile, `# Submitted from ${each.file}.\n${stringify(each.resolved)}`)));
@@ -84,6 +84,12 @@ export class Submissions {
       await host.dispose();
     }
   }
+}
+
+/** What its grafts stand on. */
+function baseOf({ load, inject }: RunConfig): Pick<RunPayload, 'base'> {
+  const { model } = load.options as { readonly model?: unknown };
+  return typeof model === 'string' && inject.length > 0 ? { base: model } : {};
 }
 
 /** A config that says how many threads it wants takes as many cores. */

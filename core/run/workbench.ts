@@ -25,11 +25,11 @@ export interface Workbench {
  * @param options.engine a config's `engine:`
  * @param options.loader the load plugin
  */
-export async function openWorkbench({ kernel, log, cacheDir, signal }: WorkbenchHost, options: { readonly engine?: string; readonly loader?: string } = {}): Promise<Workbench> {
-  const { engine: use = 'auto', loader = 'llama' } = options;
+export async function openWorkbench({ kernel, log, cacheDir, signal }: WorkbenchHost, options: { readonly engine?: string; readonly threads?: number | 'auto'; readonly loader?: string } = {}): Promise<Workbench> {
+  const { engine: use = 'auto', threads = 'auto', loader = 'llama' } = options;
   const scope = createScope('workbench', log);
   try {
-    const started = await startEngine(kernel, { use, threads: 'auto' }, log);
+    const started = await startEngine(kernel, { use, threads }, log);
     scope.own(`engine ${started.engine.info.name}`, () => started.dispose());
     const leased = leaseInjectPlugins(kernel);
     scope.own('inject plugins', () => leased.release());

@@ -131,9 +131,11 @@ export class HotServedModels implements ServedModels {
     return this.#served(id, held.injected.stack, held.fingerprint, release);
   }
 
-  /** @throws what its building throws: to know at the beginning whether an adapter can be served */
+  /** @throws GraftError `MODEL_UNKNOWN`, `ADAPTER_BROKEN`: to know at the beginning whether an adapter can be served */
   async load(id: string): Promise<void> {
-    (await this.acquire(id))?.release();
+    const held = await this.acquire(id);
+    if (held === undefined) throw new GraftError('MODEL_UNKNOWN', `There is no model ${id}.`);
+    held.release();
   }
 
   /**

@@ -64,19 +64,24 @@ export class HotServer {
   async #swap(): Promise<void> {
     const { log, kernel } = this.#host;
     const old = this.#running;
-    // The port is free as soon as the old server begins to close; its answers in flight end by themselves.
-    const drained = old.server.close();
+    // Where any port will do, the new one is open before the old one closes. Else the port is free as soon as the old server begins to
+    // close; its answers in flight end by themselves.
+    const anyPort = (this.#entry.options as { readonly port?: unknown }).port === 0;
+    let drained = anyPort ? undefined : old.server.close();
     let lease: Lease<ServeHook> | undefined;
     try {
       lease = kernel.lease('serve', this.#entry.use, { pinned: true });
       this.#running = await start(this.#host, this.#entry, lease);
+      this.#onStart(this.url);
+      drained ??= old.server.close();
     } catch (error) {
       lease?.release();
       log.error(`The new generation of serve:${this.#entry.use} can't start, so the one before goes on: ${reasonOf(error)}`);
+      if (drained === undefined) return;
       lease = old.lease;
       this.#running = await start(this.#host, this.#entry, lease);
+      this.#onStart(this.url);
     }
-    this.#onStart(this.url);
     const replaced = lease !== old.lease;
     void drained
       .then(() => old.scope.dispose())

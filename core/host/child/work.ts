@@ -69,7 +69,8 @@ function settings(config: RunConfig, { threads, halvings }: WorkOrder, log: Logg
 /** What a person can mend stays as it is until somebody does; the network, a slow start and what nobody foresaw may well be different next time. */
 const PASSING: ReadonlySet<string> = new Set(['HUB_UNREACHABLE', 'HUB_BROKEN_OFF', 'HUB_REFUSED', 'PLUGIN_UNAVAILABLE']);
 
-function failure(error: unknown): RunEnd {
+/** How an order ends that threw. */
+export function failure(error: unknown): RunEnd {
   const code = diskCode(error) ?? (GraftError.is(error) ? error.code : undefined);
   return { status: 'failed', reason: reasonOf(error), code, lasting: GraftError.is(error) && !PASSING.has(error.code) };
 }
@@ -83,7 +84,8 @@ function diskCode(error: unknown): string | undefined {
   return undefined;
 }
 
-function tellingLogger(tell: (message: FromChild) => void): Logger {
+/** Logs to the host. */
+export function tellingLogger(tell: (message: FromChild) => void): Logger {
   const log = (level: 'info' | 'warn' | 'error') => (message: string): void => tell({ type: 'log', level, message });
   const logger: Logger = { debug: () => undefined, info: log('info'), warn: log('warn'), error: log('error'), child: () => logger };
   return logger;

@@ -1,0 +1,59 @@
+/** What a client of OpenAI's API is told when a request can't be answered: the body that such clients understand. */
+import { GraftError, reasonOf } from '../../kernel/errors.ts';
+
+export type ErrorType = 'invalid_request_error' | 'authentication_error' | 'permission_error' | 'rate_limit_error' | 'server_error';
+
+export class ApiError extends Error {
+  override readonly name = 'ApiError';
+
+  constructor(
+    /** HTTP status. */
+    readonly status: number,
+    message: string,
+    readonly type: ErrorType = 'invalid_request_error',
+    /** The parameter at fault, such as `training_file`. */
+    readonly param: string | null = null,
+    readonly code: string | null = null,
+    readonly headers: Readonly<Record<string, string>> = {},
+  ) {
+    super(message);
+  }
+
+  get body(): { readonly error: { readonly message: string; readonly type: string; readonly param: string | null; readonly code: string | null } } {
+    return { error: { message: this.message, type: this.type, param: this.param, code: this.code } };
+  }
+}
+
+/** Clients of OpenAI's retry 408, 409, 429 and all of 5xx by themselves unless they are told not to. */
+export const NO_RETRY = { 'x-should-retry': 'false' } as const;
+
+export const invalid = (message: string, param: string | null = null, code: string | null = null): ApiError => new ApiError(400, message, 'invalid_request_error', param, code);
+
+export const noSuchModel = (id: string): ApiError => new ApiError(404, `The model '${id}' does not exist.`, 'invalid_request_error', 'model', 'model_not_found');
+
+const STATUS_OF_CODE: Readonly<Record<string, readonly [status: number, type: ErrorType]>> = {
+  MODEL_NOT_READY: [503, 'server_error'],
+  MODEL_UNKNOWN: [404, 'invalid_request_error'],
+  PATH_FORBIDDEN: [403, 'permission_error'],
+  ADAPTER_EXISTS: [400, 'invalid_request_error'],
+  ADAPTER_MISSING: [404, 'invalid_request_error'],
+  ADAPTER_BROKEN: [400, 'invalid_request_error'],
+  DISK_FULL: [507, 'server_error'],
+  DRAINING: [503, 'server_error'],
+};
+
+/** @param failed is told of what nobody foresaw, which the client is not */
+export function toApiError(error: unknown, requestId: string, failed: (error: unknown) => void): ApiError {
+  if (error instanceof ApiError) return error;
+  if (GraftError.is(error)) {
+    const [status, type] = STATUS_OF_CODE[error.code] ?? [400, 'invalid_request_error'];
+    const message = error.hint === undefined ? error.message : `${error.message} ${error.hint}`;
+    return new ApiError(status, message, type, null, error.code.toLowerCase(), status === 507 ? NO_RETRY : status === 503 ? { 'retry-after': '1' } : {});
+  }
+  const { statusCode, validation } = error as { readonly statusCode?: number; readonly validation?: unknown };
+  if (statusCode === 413) return new ApiError(413, 'The request body is too large.', 'invalid_request_error', null, 'body_too_large');
+  if (statusCode === 415) return new ApiError(415, 'The request body must be JSON: send the header content-type: application/json.');
+  if (validation !== undefined || (statusCode !== undefined && statusCode < 500)) return new ApiError(statusCode ?? 400, reasonOf(error));
+  failed(error);
+  return new ApiError(500, `The server failed to answer request ${requestId}; its log says why.`, 'server_error', null, 'internal_error');
+}
