@@ -63,7 +63,7 @@ export function buildApi(daemon: Daemon, token: string): FastifyInstance {
     }
   });
   health(app, daemon);
-  void app.register(async (open) => openAiRoutes(open, { models: daemon.models, log: daemon.log, draining: () => daemon.draining }));
+  void app.register(async (open) => openAiRoutes(open, daemon.openAi()));
   // Whatever is registered here needs the token, however its path is written.
   void app.register(async (guarded) => {
     guarded.addHook('onRequest', async (request) => {

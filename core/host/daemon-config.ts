@@ -54,6 +54,16 @@ export const daemonSchema = Type.Object({
   ),
   models: Type.Array(servedBase, { default: [], description: 'Base models that are served over OpenAI\'s API, with the adapters that runs make of them.' }),
   adapter_roots: Type.Array(Type.String({ graftPath: true, graftEnv: true }), { default: [], description: 'Folders that `/v1/load_lora_adapter` may load adapters from.' }),
+  uploads: Type.Object(
+    {
+      file_mb: Type.Number({ exclusiveMinimum: 0, default: 512, description: 'MiB of an uploaded file.' }),
+      total_mb: Type.Number({ exclusiveMinimum: 0, default: 10_240, description: 'MiB of all uploaded files together.' }),
+      line_kb: Type.Number({ exclusiveMinimum: 0, default: 1024, description: 'KiB of a line of a file to train on.' }),
+      rows: Type.Integer({ minimum: 1, default: 5_000_000, description: 'Rows of a file to train on.' }),
+      depth: Type.Integer({ minimum: 1, default: 32, description: 'How deep lists and objects may stand in each other in a row.' }),
+    },
+    { default: {}, description: 'What may be uploaded through `/v1/files`.' },
+  ),
   ageing_minutes: Type.Number({ exclusiveMinimum: 0, default: 10, description: 'Waiting so long weighs as much as a point of priority.' }),
   reserve_minutes: Type.Number({ minimum: 0, default: 30, description: 'A run that has waited so long is not passed by smaller ones any more.' }),
   retry_seconds: Type.Number({ minimum: 0, default: 5, description: 'Pause before the second attempt; it doubles with each.' }),

@@ -13,12 +13,16 @@ import { Dispatcher } from './dispatcher.ts';
 import { JOB_ACTIONS, type JobAction } from './job-action.ts';
 import { AdapterStore } from './models/adapter-store.ts';
 import { Models } from './models/models.ts';
+import { FileStore } from './openai/file-store.ts';
+import { FineTuningStore } from './openai/fine-tuning-store.ts';
+import type { OpenAiOptions } from './openai/routes.ts';
 import { openHost, type Host } from './open-host.ts';
 import { runPayloadOf } from './run-payload.ts';
 import { RunStore, type Standing } from './run-store.ts';
 import { HostState } from './state.ts';
 import { Submissions, type Submission } from './submissions.ts';
 
+const MIB = 2 ** 20;
 const BACKUP_MS = 3_600_000;
 /** Milliseconds that a look at whether the database can be written is good for. */
 const PROBE_MS = 1000;
@@ -35,9 +39,12 @@ export class Daemon {
   readonly queue: Queue;
   readonly runs: RunStore;
   readonly adapters: AdapterStore;
+  readonly files: FileStore;
+  readonly fineTuning: FineTuningStore;
   readonly models: Models;
   readonly log: Logger;
   readonly capacity: Resources;
+  readonly #config: DaemonConfig;
   readonly #state: HostState;
   readonly #host: Host;
   readonly #dispatcher: Dispatcher;
@@ -53,7 +60,10 @@ export class Daemon {
     this.queue = queue;
     this.runs = new RunStore(state.database);
     this.capacity = capacityOf(config);
+    this.#config = config;
     this.adapters = new AdapterStore(state.database);
+    this.files = new FileStore(join(state.dir, 'files'), state.database, config.uploads.total_mb * MIB);
+    this.fineTuning = new FineTuningStore(state.database);
     this.#dispatcher = new Dispatcher({
       holder: config.state_dir,
       queue,
@@ -129,6 +139,31 @@ export class Daemon {
 
   describe(job: Job): DescribedJob {
     return { ...job, waitsFor: job.state === 'waiting' ? this.#waitsFor(job) : undefined, dir: this.runs.directory(job.id), standing: this.runs.standing(job.id) };
+  }
+
+  /** What OpenAI's routes stand on. */
+  openAi(): OpenAiOptions {
+    const { files, runs, models, log } = this;
+    const { uploads } = this.#config;
+    return {
+      ...{ files, models, log },
+      draining: () => this.draining,
+      fileBytes: uploads.file_mb * MIB,
+      limits: { lineBytes: uploads.line_kb * 1024, rows: uploads.rows, depth: uploads.depth },
+      fineTuning: {
+        ...{ files, runs },
+        store: this.fineTuning,
+        bases: this.#config.models,
+        configsDir: this.#state.submittedDir,
+        runsDir: join(this.#state.dir, 'runs'),
+        submit: (submission) => this.submit(submission),
+        job: async (id) => {
+          const job = await this.queue.get(id);
+          return job === undefined ? undefined : this.describe(job);
+        },
+        act: (action, id) => this.act(action, id),
+      },
+    };
   }
 
   get draining(): boolean {

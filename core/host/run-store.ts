@@ -128,6 +128,24 @@ export class RunStore {
       .map((row) => ({ number: row['number'] as number, at: row['at'] as number, event: JSON.parse(row['event'] as string) as RunEvent }));
   }
 
+  /** Events of some types before a number, newest first. */
+  eventsBefore(jobId: string, { before = Number.MAX_SAFE_INTEGER, limit, types }: { readonly before?: number; readonly limit: number; readonly types: readonly string[] }): readonly StoredEvent[] {
+    const wanted = `SELECT * FROM host_events WHERE job_id = :jobId AND number < :before AND json_extract(event, '$.type') IN (SELECT value FROM json_each(:types)) ORDER BY number DESC LIMIT :limit`;
+    return this.#db
+      .all(wanted, { jobId, before, limit, types: JSON.stringify(types) })
+      .map((row) => ({ number: row['number'] as number, at: row['at'] as number, event: JSON.parse(row['event'] as string) as RunEvent }));
+  }
+
+  /** Loss of each step done, by step. */
+  numbers(jobId: string): ReadonlyMap<number, { readonly loss: number }> {
+    return new Map(this.#db.all('SELECT step, loss FROM host_metrics WHERE job_id = :jobId AND loss IS NOT NULL', { jobId }).map((row) => [row['step'] as number, { loss: row['loss'] as number }]));
+  }
+
+  /** Tokens of all steps done. */
+  tokens(jobId: string): number {
+    return Number(this.#db.get('SELECT coalesce(sum(tokens), 0) AS tokens FROM host_metrics WHERE job_id = :jobId', { jobId })!['tokens']);
+  }
+
   standing(jobId: string): Standing | undefined {
     const rows = this.#db.all('SELECT * FROM host_metrics WHERE job_id = :jobId AND loss IS NOT NULL ORDER BY step DESC LIMIT :limit', { jobId, limit: PACE_STEPS });
     const [newest] = rows;

@@ -23,6 +23,8 @@ export interface Submission {
   readonly resources?: Partial<Resources>;
   /** Default for the runs of a sweep: the config's name and the time. */
   readonly group?: string;
+  /** Of the name under which the result is served. Default: the run's name. */
+  readonly suffix?: string;
 }
 
 export interface SubmissionsOptions {
@@ -53,7 +55,7 @@ export class Submissions {
     const group = submission.group ?? (configs.length > 1 ? newRunId(first.name.replace(/[^A-Za-z0-9._-].*/, '')) : undefined);
     const prepared = configs.map((each) => {
       const runId = newRunId(each.name);
-      return { each, payload: { runId, configFile: join(dir, `${runId}.yaml`), halvings: 0, ...baseOf(each) } satisfies RunPayload };
+      return { each, payload: { runId, configFile: join(dir, `${runId}.yaml`), halvings: 0, ...baseOf(each), ...(submission.suffix === undefined ? {} : { suffix: submission.suffix }) } satisfies RunPayload };
     });
     try {
       await Promise.all(prepared.map(({ each, payload }) => writeText(payload.configFile, `# Submitted from ${each.file}.\n${stringify(each.resolved)}`)));

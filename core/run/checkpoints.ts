@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Checkpoint, Checkpoints, Graft } from '../contracts/index.ts';
 import { reasonOf } from '../kernel/errors.ts';
@@ -31,6 +31,8 @@ export interface RunCheckpoint extends Checkpoint {
   readonly eventBytes: number;
   /** Folder of the grafts' own folders. */
   readonly graftsDir: string;
+  /** Unix milliseconds. */
+  readonly createdAt: number;
 }
 
 /** The checkpoints of one run as they are on disk, `step-<n>/` each. */
@@ -73,7 +75,7 @@ export class CheckpointFolder {
       for (const [file, bytes] of Object.entries(manifest.files)) {
         if (sizes.get(file) !== bytes) return `${file} has ${sizes.get(file) ?? 'no'} bytes, not ${bytes}`;
       }
-      return { step, dir, state: manifest.state, evalLoss: manifest.evalLoss, eventBytes: manifest.eventBytes, graftsDir: join(dir, 'grafts') };
+      return { step, dir, state: manifest.state, evalLoss: manifest.evalLoss, eventBytes: manifest.eventBytes, graftsDir: join(dir, 'grafts'), createdAt: (await stat(join(dir, MANIFEST))).mtimeMs };
     } catch (error) {
       return `its ${MANIFEST} cannot be read (${reasonOf(error)})`;
     }

@@ -50,10 +50,31 @@ export function toApiError(error: unknown, requestId: string, failed: (error: un
     const message = error.hint === undefined ? error.message : `${error.message} ${error.hint}`;
     return new ApiError(status, message, type, null, error.code.toLowerCase(), status === 507 ? NO_RETRY : status === 503 ? { 'retry-after': '1' } : {});
   }
-  const { statusCode, validation } = error as { readonly statusCode?: number; readonly validation?: unknown };
+  const { statusCode, validation } = error as { readonly statusCode?: number; readonly validation?: readonly Complaint[] };
   if (statusCode === 413) return new ApiError(413, 'The request body is too large.', 'invalid_request_error', null, 'body_too_large');
   if (statusCode === 415) return new ApiError(415, 'The request body must be JSON: send the header content-type: application/json.');
-  if (validation !== undefined || (statusCode !== undefined && statusCode < 500)) return new ApiError(statusCode ?? 400, reasonOf(error));
+  if (validation !== undefined) return ofComplaints(validation);
+  if (statusCode !== undefined && statusCode < 500) return new ApiError(statusCode, reasonOf(error));
   failed(error);
   return new ApiError(500, `The server failed to answer request ${requestId}; its log says why.`, 'server_error', null, 'internal_error');
+}
+
+/** One complaint of a body's schema, as ajv makes it. */
+interface Complaint {
+  readonly keyword: string;
+  readonly instancePath: string;
+  readonly params: Readonly<Record<string, unknown>>;
+  readonly message?: string;
+}
+
+/** The complaint that got furthest into the body is about what was meant. */
+function ofComplaints(complaints: readonly Complaint[]): ApiError {
+  const [complaint] = [...complaints].filter(({ keyword }) => keyword !== 'anyOf').sort((a, b) => b.instancePath.split('/').length - a.instancePath.split('/').length);
+  if (complaint === undefined) return invalid('The request body is not valid.');
+  const place = complaint.instancePath.split('/').slice(1);
+  const paramWith = (last: unknown): string => [...place, String(last)].join('.');
+  if (complaint.keyword === 'required') return invalid(`Missing required parameter: '${paramWith(complaint.params['missingProperty'])}'.`, paramWith(complaint.params['missingProperty']), 'missing_required_parameter');
+  if (complaint.keyword === 'additionalProperties') return invalid(`Unrecognized request argument supplied: ${paramWith(complaint.params['additionalProperty'])}`, paramWith(complaint.params['additionalProperty']), 'unknown_parameter');
+  if (place.length === 0) return invalid('The request body must be a JSON object.');
+  return invalid(`Invalid value for '${place.join('.')}': it ${complaint.message ?? 'is not valid'}.`, place.join('.'), 'invalid_value');
 }

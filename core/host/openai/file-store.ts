@@ -1,0 +1,166 @@
+/** Uploaded files: their bytes in a folder under their ids, what is known of them in the database. */
+import { createHash, randomBytes } from 'node:crypto';
+import { createReadStream, mkdirSync, readdirSync, renameSync, rmSync, type ReadStream } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import type { Database, SqlRow } from '../../contracts/index.ts';
+import { GraftError } from '../../kernel/errors.ts';
+import { syncFolder } from '../../run/durable.ts';
+
+const STEPS: readonly string[] = [
+  `CREATE TABLE host_files (
+     id TEXT PRIMARY KEY,
+     filename TEXT NOT NULL,
+     purpose TEXT NOT NULL,
+     bytes INTEGER NOT NULL,
+     sha256 TEXT NOT NULL,
+     created_at INTEGER NOT NULL
+   ) STRICT;
+   CREATE INDEX host_files_by_content ON host_files (sha256);`,
+];
+/** How the name of a file that is being received ends. */
+const RECEIVING = '.receiving';
+
+export interface StoredFile {
+  readonly id: string;
+  /** As its sender calls it: never a path here. */
+  readonly filename: string;
+  readonly purpose: string;
+  readonly bytes: number;
+  /** Hex. */
+  readonly sha256: string;
+  /** Unix milliseconds. */
+  readonly createdAt: number;
+}
+
+/** A file that is there and not yet kept. */
+export interface Received {
+  readonly path: string;
+  readonly bytes: number;
+  readonly sha256: string;
+  /** Its first bytes. */
+  readonly head: Buffer;
+}
+
+export class FileStore {
+  readonly #dir: string;
+  readonly #database: Database;
+  readonly #totalBytes: number;
+
+  /**
+   * Removes what was being received when the host before this one ended.
+   * @param totalBytes of all files together
+   */
+  constructor(dir: string, database: Database, totalBytes: number) {
+    this.#dir = dir;
+    this.#database = database;
+    this.#totalBytes = totalBytes;
+    database.migrate('host-files', STEPS);
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    for (const name of readdirSync(dir)) if (name.endsWith(RECEIVING)) rmSync(join(dir, name));
+  }
+
+  /**
+   * Writes a stream to disk as it comes, and syncs it. What fails leaves nothing behind.
+   * @param most bytes
+   * @throws GraftError `FILE_TOO_LARGE`, `STORE_FULL`, `DISK_FULL`; what the stream throws
+   */
+  async receive(stream: Readable, most: number): Promise<Received> {
+    const path = join(this.#dir, `${randomBytes(12).toString('hex')}${RECEIVING}`);
+    const room = this.#totalBytes - this.#used();
+    const hash = createHash('sha256');
+    let [bytes, head] = [0, Buffer.alloc(0)];
+    const file = await open(path, 'wx', 0o600);
+    try {
+      for await (const piece of stream) {
+        const chunk = piece as Buffer;
+        bytes += chunk.length;
+        if (bytes > most) throw new GraftError('FILE_TOO_LARGE', `A file may have ${most} bytes, and this one has more.`);
+        if (bytes > room) throw new GraftError('STORE_FULL', `All files together may have ${this.#totalBytes} bytes, and with this one they have more.`, { hint: 'Delete some.' });
+        if (head.length < 16) head = Buffer.concat([head, chunk]).subarray(0, 16);
+        hash.update(chunk);
+        await file.write(chunk);
+      }
+      await file.sync();
+      await file.close();
+      return { path, bytes, sha256: hash.digest('hex'), head };
+    } catch (error) {
+      await file.close().catch(() => undefined);
+      rmSync(path, { force: true });
+      throw diskFull(error);
+    }
+  }
+
+  /** Keeps a received file for good. */
+  async keep({ path, bytes, sha256 }: Received, filename: string, purpose: string): Promise<StoredFile> {
+    const stored: StoredFile = { id: `file-${randomBytes(12).toString('hex')}`, filename, purpose, bytes, sha256, createdAt: Date.now() };
+    const to = this.path(stored);
+    try {
+      renameSync(path, to);
+      await syncFolder(this.#dir);
+      this.#database.run('INSERT INTO host_files (id, filename, purpose, bytes, sha256, created_at) VALUES (:id, :filename, :purpose, :bytes, :sha256, :createdAt)', { ...stored });
+      return stored;
+    } catch (error) {
+      rmSync(path, { force: true });
+      rmSync(to, { force: true });
+      throw diskFull(error);
+    }
+  }
+
+  discard({ path }: Received): void {
+    rmSync(path, { force: true });
+  }
+
+  /** One of the same content, name and purpose that was kept since a moment: the same upload, sent again. */
+  twin({ sha256 }: Received, filename: string, purpose: string, since: number): StoredFile | undefined {
+    const row = this.#database.get('SELECT * FROM host_files WHERE sha256 = :sha256 AND filename = :filename AND purpose = :purpose AND created_at >= :since ORDER BY created_at DESC LIMIT 1', { sha256, filename, purpose, since });
+    return row === undefined ? undefined : fileOf(row);
+  }
+
+  /** The newest first. */
+  list(): readonly StoredFile[] {
+    return this.#database.all('SELECT * FROM host_files ORDER BY created_at DESC, id DESC').map(fileOf);
+  }
+
+  get(id: string): StoredFile | undefined {
+    const row = this.#database.get('SELECT * FROM host_files WHERE id = :id', { id });
+    return row === undefined ? undefined : fileOf(row);
+  }
+
+  /** Absolute; whoever reads what is to be trained on goes by its ending. */
+  path({ id, purpose }: Pick<StoredFile, 'id' | 'purpose'>): string {
+    return join(this.#dir, purpose === 'fine-tune' ? `${id}.jsonl` : id);
+  }
+
+  read(file: StoredFile): ReadStream {
+    return createReadStream(this.path(file));
+  }
+
+  /** A message without the folder, which is nobody's business. */
+  told(message: string): string {
+    return message.replaceAll(`${this.#dir}/`, '');
+  }
+
+  /** @returns false where there is no such file */
+  remove(id: string): boolean {
+    const file = this.get(id);
+    if (file === undefined) return false;
+    this.#database.run('DELETE FROM host_files WHERE id = :id', { id });
+    rmSync(this.path(file), { force: true });
+    return true;
+  }
+
+  #used(): number {
+    return Number(this.#database.get('SELECT coalesce(sum(bytes), 0) AS bytes FROM host_files')!['bytes']);
+  }
+}
+
+function fileOf(row: SqlRow): StoredFile {
+  return { id: String(row['id']), filename: String(row['filename']), purpose: String(row['purpose']), bytes: Number(row['bytes']), sha256: String(row['sha256']), createdAt: Number(row['created_at']) };
+}
+
+function diskFull(error: unknown): unknown {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === 'ENOSPC' || code === 'EDQUOT' ? new GraftError('DISK_FULL', 'The disk that files are kept on is full; nothing was kept.', { cause: error }) : error;
+}

@@ -1,0 +1,101 @@
+/** The body of a fine-tuning request, and the run config that it stands for. */
+import { Type, type Static } from 'typebox';
+import { invalid } from './api-error.ts';
+import type { ServedBase } from '../daemon-config.ts';
+
+const nullable = <S extends Parameters<typeof Type.Optional>[0]>(schema: S) => Type.Optional(Type.Union([schema, Type.Null()]));
+const auto = <S extends Parameters<typeof Type.Optional>[0]>(schema: S) => Type.Optional(Type.Union([Type.Literal('auto'), schema]));
+
+const supervised = {
+  n_epochs: auto(Type.Integer({ minimum: 1, maximum: 1000 })),
+  batch_size: auto(Type.Integer({ minimum: 1, maximum: 100_000 })),
+  learning_rate_multiplier: auto(Type.Number({ exclusiveMinimum: 0, maximum: 1000 })),
+};
+const Supervised = Type.Object(supervised, { additionalProperties: false });
+const Dpo = Type.Object({ ...supervised, beta: auto(Type.Number({ exclusiveMinimum: 0, maximum: 2 })) }, { additionalProperties: false });
+
+/** What of a run config the field `graft` may say: never where files lie or which code is loaded. */
+const GraftField = Type.Object(
+  {
+    load: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+    preprocess: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+    inject: Type.Optional(Type.Array(Type.Record(Type.String(), Type.Unknown()), { minItems: 1, maxItems: 16 })),
+    train: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+    engine: Type.Optional(Type.Unknown()),
+  },
+  { additionalProperties: false },
+);
+
+export const FineTuningBody = Type.Object(
+  {
+    model: Type.String({ minLength: 1 }),
+    training_file: Type.String({ minLength: 1 }),
+    validation_file: nullable(Type.String({ minLength: 1 })),
+    suffix: nullable(Type.String({ minLength: 1, maxLength: 64, pattern: '^[A-Za-z0-9][A-Za-z0-9._-]*$' })),
+    seed: nullable(Type.Integer({ minimum: 0, maximum: 2_147_483_647 })),
+    hyperparameters: Type.Optional(Supervised),
+    method: Type.Optional(
+      Type.Union([
+        Type.Object({ type: Type.Literal('supervised'), supervised: Type.Optional(Type.Object({ hyperparameters: Type.Optional(Supervised) }, { additionalProperties: false })) }, { additionalProperties: false }),
+        Type.Object({ type: Type.Literal('dpo'), dpo: Type.Optional(Type.Object({ hyperparameters: Type.Optional(Dpo) }, { additionalProperties: false })) }, { additionalProperties: false }),
+      ]),
+    ),
+    metadata: nullable(Type.Record(Type.String({ maxLength: 64 }), Type.String({ maxLength: 512 }))),
+    integrations: nullable(Type.Array(Type.Never())),
+    graft: Type.Optional(GraftField),
+  },
+  { additionalProperties: false },
+);
+export type FineTuningBody = Static<typeof FineTuningBody>;
+
+/** PEFT's usual beginning, where the request says nothing else. */
+const LORA = { use: 'lora', r: 8, lora_alpha: 32, target_modules: ['q_proj', 'v_proj'], lora_dropout: 0.01 };
+/** What a learning_rate_multiplier multiplies. */
+const LEARNING_RATE = 2e-4;
+/** Keys of entries that say where files lie. */
+const ABOUT_FILES: readonly string[] = ['model', 'data', 'eval_data', 'revision'];
+
+export interface Hyperparameters {
+  readonly n_epochs?: 'auto' | number;
+  readonly batch_size?: 'auto' | number;
+  readonly learning_rate_multiplier?: 'auto' | number;
+  readonly beta?: 'auto' | number;
+}
+
+export function hyperparametersOf({ method, hyperparameters }: FineTuningBody): Hyperparameters {
+  const own = method === undefined ? undefined : method.type === 'dpo' ? method.dpo?.hyperparameters : method.supervised?.hyperparameters;
+  return own ?? hyperparameters ?? {};
+}
+
+/**
+ * The run config of a request.
+ * @param files absolute paths of its training and validation file
+ * @throws ApiError 400 where `graft` says what it may not
+ */
+export function runConfigOf(body: FineTuningBody, base: ServedBase, files: { readonly training: string; readonly validation: string | undefined }, places: { readonly name: string; readonly seed: number; readonly runsDir: string }): Record<string, unknown> {
+  const { graft = {} } = body;
+  for (const [stage, entry] of [['load', graft.load], ['preprocess', graft.preprocess]] as const) {
+    const forbidden = Object.keys(entry ?? {}).find((key) => ABOUT_FILES.includes(key));
+    if (forbidden !== undefined) throw invalid(`'graft.${stage}.${forbidden}' says where files lie, which is for 'model' and 'training_file' to say.`, `graft.${stage}.${forbidden}`, 'invalid_value');
+  }
+  const { n_epochs, batch_size, learning_rate_multiplier, beta } = hyperparametersOf(body);
+  const given = (name: string, value: unknown): Record<string, unknown> => (value === undefined || value === 'auto' ? {} : { [name]: value });
+  const { batch_size: size, batch_tokens: tokens } = (graft.train ?? {}) as { readonly batch_size?: unknown; readonly batch_tokens?: unknown };
+  return {
+    name: places.name,
+    seed: places.seed,
+    runs_dir: places.runsDir,
+    ...(graft.engine === undefined ? {} : { engine: graft.engine }),
+    load: { use: 'llama', ...base.load, ...graft.load, model: base.model },
+    preprocess: [{ use: body.method?.type === 'dpo' ? 'preference' : 'instruct', ...graft.preprocess, data: files.training, ...(files.validation === undefined ? {} : { eval_data: files.validation }) }],
+    inject: graft.inject ?? [LORA],
+    train: {
+      use: body.method?.type === 'dpo' ? 'dpo' : 'sft',
+      ...given('epochs', n_epochs),
+      ...(size === undefined && tokens === undefined ? given('batch_size', batch_size) : {}),
+      ...(typeof learning_rate_multiplier === 'number' ? { learning_rate: LEARNING_RATE * learning_rate_multiplier } : {}),
+      ...given('beta', beta),
+      ...graft.train,
+    },
+  };
+}
