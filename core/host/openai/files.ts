@@ -95,7 +95,6 @@ async function receive(request: FastifyRequest, files: FileStore, most: number, 
 
 /** What a sender calls a file is shown and nothing else, without what could trouble a terminal or a header. */
 function nameOf(given: string): string {
-  // eslint-disable-next-line no-control-regex
   const name = given.replaceAll(/[\u0000-\u001f\u007f]/g, '').slice(0, NAME_LENGTH);
   return name === '' ? 'upload' : name;
 }
