@@ -70,6 +70,7 @@ export function buildApi(daemon: Daemon, token: string): FastifyInstance {
       if (!isToken(request.headers.authorization, token)) throw new GraftError('UNAUTHORIZED', 'This request brings no token, or a wrong one.');
     });
     jobs(guarded, daemon);
+    guarded.get('/graft/v1/plugins', async () => ({ report: daemon.plugins() }));
     logs(guarded, daemon);
   });
   return app;

@@ -1,5 +1,6 @@
 /** The daemon as its commands see it. */
 import { readFileSync } from 'node:fs';
+import type { GenerationReport, KernelReport } from '../contracts/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 import type { DescribedJob } from './daemon.ts';
 import type { JobAction } from './job-action.ts';
@@ -41,6 +42,13 @@ export class DaemonClient {
 
   async act(action: JobAction, id: string): Promise<DescribedJob> {
     return (await this.#ask<{ job: DescribedJob }>('POST', `/jobs/${encodeURIComponent(id)}/${action}`)).job;
+  }
+
+  /** The daemon's plugins as they are now, with the reasons of edits that were refused. */
+  async plugins(): Promise<KernelReport> {
+    const { report } = await this.#ask<{ report: KernelReport }>('GET', '/plugins');
+    const dated = (generation: GenerationReport): GenerationReport => ({ ...generation, activatedAt: new Date(generation.activatedAt) });
+    return { ...report, slots: report.slots.map((slot) => ({ ...slot, draining: slot.draining.map(dated), ...(slot.current === undefined ? {} : { current: dated(slot.current) }) })) };
   }
 
   async remove(id: string): Promise<void> {

@@ -64,6 +64,7 @@ export const daemonSchema = Type.Object({
     },
     { default: {}, description: 'What may be uploaded through `/v1/files`.' },
   ),
+  setup_seconds: Type.Number({ exclusiveMinimum: 0, default: 10, description: 'How long the setup of an edited plugin may take before the edit is refused.' }),
   ageing_minutes: Type.Number({ exclusiveMinimum: 0, default: 10, description: 'Waiting so long weighs as much as a point of priority.' }),
   reserve_minutes: Type.Number({ minimum: 0, default: 30, description: 'A run that has waited so long is not passed by smaller ones any more.' }),
   retry_seconds: Type.Number({ minimum: 0, default: 5, description: 'Pause before the second attempt; it doubles with each.' }),

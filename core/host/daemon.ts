@@ -5,7 +5,7 @@ import { isIPv4 } from 'node:net';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import packageJson from '../../package.json' with { type: 'json' };
-import type { Job, Logger, Queue, QueueProvider, Resources } from '../contracts/index.ts';
+import type { Job, KernelReport, Logger, Queue, QueueProvider, Resources } from '../contracts/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 import { buildApi } from './api.ts';
 import { capacityOf, type DaemonConfig } from './daemon-config.ts';
@@ -92,7 +92,7 @@ export class Daemon {
     let host: Host | undefined;
     let daemon: Daemon | undefined;
     try {
-      host = await openHost({ pluginDirs: config.plugins, watch: true, log });
+      host = await openHost({ pluginDirs: config.plugins, watch: true, log, setupMs: config.setup_seconds * 1000 });
       daemon = new Daemon(config, state, host, await openQueue(config, host, state, log), log);
       await daemon.#backUp();
       await daemon.#dispatcher.start();
@@ -164,6 +164,11 @@ export class Daemon {
         act: (action, id) => this.act(action, id),
       },
     };
+  }
+
+  /** What the host knows of its plugins, and of edits that were refused. */
+  plugins(): KernelReport {
+    return this.#host.kernel.explain();
   }
 
   get draining(): boolean {

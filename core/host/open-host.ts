@@ -24,6 +24,8 @@ export interface HostOptions {
   /** Swap plugins when their files change. */
   readonly watch?: boolean;
   readonly log?: Logger;
+  /** How long the setup of a plugin may take; default 10 s. */
+  readonly setupMs?: number;
 }
 
 /** The modules that plugins share with the host: one instance of each in the process. */
@@ -54,6 +56,7 @@ export async function openHost(options: HostOptions = {}): Promise<Host> {
     apiVersion: API_VERSION,
     log,
     watch: options.watch ?? false,
+    setupMs: options.setupMs,
   });
   return { kernel, log, cacheDir: cacheDir(), dispose: () => kernel.dispose() };
 }

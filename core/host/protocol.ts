@@ -34,6 +34,7 @@ export interface ServeOrder {
   readonly kvBytes: number;
   readonly maxSequences: number;
   readonly maxBatchTokens: number;
+  readonly setupMs: number;
   readonly beatMs: number;
 }
 
@@ -58,6 +59,8 @@ export type ToChild =
   | Order
   | { readonly type: 'stop'; readonly reason: StopReason }
   | { readonly type: 'ask'; readonly number: number; readonly ask: ServeRequest }
+  /** The answer to `serving`: requests go there from now on. */
+  | { readonly type: 'switched' }
   /** The answer to `find`: the adapter's folder, undefined where there is none. */
   | { readonly type: 'found'; readonly number: number; readonly dir: string | undefined };
 

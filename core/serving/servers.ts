@@ -14,6 +14,8 @@ export interface ServersHost {
   placed(entry: Entry, error: unknown): unknown;
 }
 
+type OnStart = (url: string) => void | Promise<void>;
+
 interface Running {
   readonly server: RunningServer;
   readonly lease: Lease<ServeHook>;
@@ -24,12 +26,12 @@ interface Running {
 export class HotServer {
   readonly #host: ServersHost;
   readonly #entry: Entry;
-  readonly #onStart: (url: string) => void;
+  readonly #onStart: OnStart;
   #running: Running;
   #swapping: Promise<void> = Promise.resolve();
   readonly #unfollow: Disposer;
 
-  private constructor(host: ServersHost, entry: Entry, running: Running, onStart: (url: string) => void) {
+  private constructor(host: ServersHost, entry: Entry, running: Running, onStart: OnStart) {
     this.#host = host;
     this.#entry = entry;
     this.#running = running;
@@ -41,12 +43,13 @@ export class HotServer {
 
   /**
    * Starts the server of an entry.
-   * @param onStart is told the address, again after each take-over
+   * @param onStart is told the address, again after each take-over; where the new server has another port than the old, that one is
+   *   closed when it has resolved
    * @throws ConfigError or GraftError where the plugin refuses its options or can't listen
    */
-  static async start(host: ServersHost, entry: Entry, onStart: (url: string) => void): Promise<HotServer> {
+  static async start(host: ServersHost, entry: Entry, onStart: OnStart): Promise<HotServer> {
     const running = await start(host, entry, leaseOf(host, entry));
-    onStart(running.server.url);
+    await onStart(running.server.url);
     return new HotServer(host, entry, running, onStart);
   }
 
@@ -72,7 +75,7 @@ export class HotServer {
     try {
       lease = kernel.lease('serve', this.#entry.use, { pinned: true });
       this.#running = await start(this.#host, this.#entry, lease);
-      this.#onStart(this.url);
+      await this.#onStart(this.url);
       drained ??= old.server.close();
     } catch (error) {
       lease?.release();
@@ -80,7 +83,7 @@ export class HotServer {
       if (drained === undefined) return;
       lease = old.lease;
       this.#running = await start(this.#host, this.#entry, lease);
-      this.#onStart(this.url);
+      await this.#onStart(this.url);
     }
     const replaced = lease !== old.lease;
     void drained

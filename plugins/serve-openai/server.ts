@@ -46,6 +46,8 @@ function application(context: ServerContext, draining: AbortSignal): FastifyInst
     logger: false,
     bodyLimit: 8 * 1024 * 1024,
     forceCloseConnections: 'idle',
+    // A request that has arrived is answered, also while the server closes.
+    return503OnClosing: false,
     genReqId: () => `req_${randomUUID().replaceAll('-', '')}`,
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false, allErrors: true, strict: false } },
     schemaErrorFormatter: (errors) => bodyError(errors as unknown as readonly SchemaComplaint[]),

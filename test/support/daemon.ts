@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Job, JobState } from '../../core/contracts/index.ts';
+import type { Job, JobState, Logger } from '../../core/contracts/index.ts';
 import { checkOptions } from '../../core/config/options.ts';
 import { daemonSchema, type DaemonConfig } from '../../core/host/daemon-config.ts';
 import { Daemon } from '../../core/host/daemon.ts';
@@ -27,16 +27,17 @@ export interface TestDaemon {
 const LOOK_MS = 50;
 const ENDED: readonly JobState[] = ['succeeded', 'failed', 'cancelled', 'paused'];
 
-export async function startDaemon(options: Readonly<Record<string, unknown>> = {}): Promise<TestDaemon> {
+/** @param log default: errors to standard error */
+export async function startDaemon(options: Readonly<Record<string, unknown>> = {}, log: Logger = stderrLogger('error')): Promise<TestDaemon> {
   const dir = mkdtempSync(join(tmpdir(), 'graft-daemon-'));
   const config = checkOptions(daemonSchema, { state_dir: join(dir, 'state'), port: 0, job: { memory_mb: 2000 }, capacity: { cpu: 2, memory_mb: 4000 }, retry_seconds: 0.1, ...options }, 'a daemon config') as DaemonConfig;
-  let daemon = await Daemon.start(config, stderrLogger('error'));
+  let daemon = await Daemon.start(config, log);
   return {
     dir,
     daemon: () => daemon,
     restart: async () => {
       await daemon.stop();
-      daemon = await Daemon.start(config, stderrLogger('error'));
+      daemon = await Daemon.start(config, log);
     },
     until: async (id, ...states) => {
       for (;;) {

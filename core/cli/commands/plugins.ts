@@ -5,6 +5,7 @@ import type { GenerationReport, KernelReport, Logger, SlotReport, SlotState } fr
 import { GraftError } from '../../kernel/errors.ts';
 import { STAGES } from '../../kernel/hooks.ts';
 import { openHost } from '../../host/open-host.ts';
+import { daemonOf } from '../state-option.ts';
 import { scaffoldPlugin } from '../scaffold.ts';
 
 const PAINT: Readonly<Record<SlotState, (text: string) => string>> = { active: pc.green, pending: pc.yellow, failed: pc.red, disabled: pc.dim };
@@ -15,6 +16,8 @@ const QUIET: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: 
 interface ReportOptions {
   readonly plugins?: readonly string[];
   readonly json?: boolean;
+  readonly daemon?: boolean;
+  readonly state?: string;
 }
 
 /** `graft plugins`: what the kernel knows of them, and a folder to begin one with. */
@@ -24,12 +27,16 @@ export function pluginsCommand(): Command {
     .command('list', { isDefault: true })
     .description('one line a plugin: id, version, generation, state, reason')
     .option('--plugins <dir...>', 'look into these folders too')
+    .option('--daemon', "the running daemon's, with the edits that it refused")
+    .option('--state <dir>', "the same, of the daemon on this state folder")
     .option('--json', 'print the report as JSON')
     .action(async (options: ReportOptions) => print(await report(options), options, table));
   command
     .command('explain [id]')
     .description('who needs whom, what each waits for, how long it took to set up, what it holds open')
     .option('--plugins <dir...>', 'look into these folders too')
+    .option('--daemon', "the running daemon's, with the edits that it refused")
+    .option('--state <dir>', "the same, of the daemon on this state folder")
     .option('--json', 'print the report as JSON')
     .action(async (id: string | undefined, options: ReportOptions) => print(only(await report(options), id), options, explanation));
   command
@@ -44,7 +51,8 @@ export function pluginsCommand(): Command {
   return command;
 }
 
-async function report({ plugins }: ReportOptions): Promise<KernelReport> {
+async function report({ plugins, daemon, state }: ReportOptions): Promise<KernelReport> {
+  if (daemon === true || state !== undefined) return (await daemonOf({ state })).plugins();
   const host = await openHost({ pluginDirs: plugins, log: QUIET });
   try {
     return host.kernel.explain();

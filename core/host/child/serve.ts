@@ -1,4 +1,5 @@
 /** Serving one base model with its adapters, in a process of its own. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { checkOptions } from '../../config/options.ts';
 import type { Entry } from '../../config/index.ts';
 import { GraftError, reasonOf } from '../../kernel/errors.ts';
@@ -13,6 +14,8 @@ import { failure, tellingLogger } from './work.ts';
 
 /** Milliseconds between two reports of what was counted. */
 const COUNTS_MS = 1000;
+/** Milliseconds that a request takes from the host to here, at most, or it is sent again. */
+const ARRIVAL_MS = 200;
 
 /** The line to the host. */
 export interface HostLine {
@@ -29,7 +32,7 @@ export async function serve(order: ServeOrder, signal: AbortSignal, line: HostLi
   const log = tellingLogger(line.tell);
   let host: Host | undefined;
   try {
-    host = await openHost({ pluginDirs: order.pluginDirs, watch: true, log });
+    host = await openHost({ pluginDirs: order.pluginDirs, watch: true, log, setupMs: order.setupMs });
     await answer(order, host, signal, line);
     return { status: 'stopped', reason: 'It was stopped.' };
   } catch (error) {
@@ -78,7 +81,7 @@ async function answer(order: ServeOrder, host: Host, signal: AbortSignal, { tell
           placed: (_entry, error) => error,
         },
         entryOf(order, host),
-        (url) => tell({ type: 'serving', url }),
+        announcer(tell, onTold),
       );
       await new Promise<void>((resolve) => (signal.aborted ? resolve() : signal.addEventListener('abort', () => resolve(), { once: true })));
       await server.close();
@@ -109,6 +112,19 @@ async function carryOut(models: HotServedModels, { number, ask }: Extract<ToChil
   } catch (error) {
     tell({ type: 'answer', number, error: { code: GraftError.is(error) ? error.code : undefined, message: reasonOf(error) } });
   }
+}
+
+/** Tells the host where it answers, and waits until requests go there: only then may the server before it close. */
+function announcer(tell: HostLine['tell'], onTold: HostLine['onTold']): (url: string) => Promise<void> {
+  let switched = (): void => undefined;
+  onTold((message) => message.type === 'switched' && switched());
+  return async (url) => {
+    const known = new Promise<void>((resolve) => (switched = resolve));
+    tell({ type: 'serving', url });
+    await known;
+    // Those that were on their way have arrived.
+    await sleep(ARRIVAL_MS);
+  };
 }
 
 /** Asks the host where adapters are. */

@@ -160,6 +160,7 @@ export class ModelProcess {
       this.#serving = { url: message.url, apiKey };
       this.#state = 'serving';
       this.#reason = undefined;
+      this.#process?.send({ type: 'switched' });
       if (first) log.info(`The model ${this.id} is served.`, { model: this.id, pid: this.pid });
       this.#wake();
     } else if (message.type === 'counts') counted(message.counts);

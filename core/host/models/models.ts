@@ -182,6 +182,7 @@ function orderOf(base: ServedBase, config: DaemonConfig): ConstructorParameters<
     kvBytes: base.kv_cache_mb * MIB,
     maxSequences: base.max_sequences,
     maxBatchTokens: base.max_batch_tokens,
+    setupMs: config.setup_seconds * 1000,
     beatMs: Math.min(BEAT_MS, (config.silence_seconds * 1000) / 4),
   };
 }

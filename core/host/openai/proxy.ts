@@ -1,5 +1,6 @@
 /** Hands a request on to the process that serves its model, and the answer back as it comes. */
 import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { ModelProcess, Serving } from '../models/model-process.ts';
 import { ApiError } from './api-error.ts';
@@ -7,7 +8,9 @@ import { ApiError } from './api-error.ts';
 /** Headers of an answer that are the client's; the others are about the connection between the two processes. */
 const HANDED_BACK = ['content-type', 'cache-control', 'retry-after', 'x-should-retry', 'x-accel-buffering'] as const;
 /** How often a request is sent again whose process has been replaced before it answered. */
-const TRIES = 3;
+const TRIES = 6;
+/** Milliseconds before the second try; they double. */
+const RETRY_MS = 20;
 
 export interface Forwarded {
   readonly status: number;
@@ -31,6 +34,7 @@ export async function forward(process: ModelProcess, request: FastifyRequest, bo
       incoming = await send(serving, request, body, signal);
     } catch (error) {
       signal.throwIfAborted();
+      await sleep(RETRY_MS * 2 ** (tries - 1));
       if (tries === TRIES) throw new ApiError(503, `The process of the model ${process.id} ended before it answered: ${(error as Error).message}.`, 'server_error', null, 'model_not_ready', { 'retry-after': '1' });
     }
   }
