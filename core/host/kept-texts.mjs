@@ -39,6 +39,7 @@ export class KeptTexts {
       if (Date.now() - statSync(file).mtimeMs > DAY_MS) utimesSync(file, new Date(), new Date());
       return text.toString('utf8');
     } catch {
+      // Not there, or not for this user to read.
       return undefined;
     }
   }
@@ -54,11 +55,15 @@ export class KeptTexts {
     try {
       mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
       if (!isOwn(this.#dir)) return;
-      writeFileSync(aside, sha256(text) + text, { mode: 0o600, flag: 'wx' });
-      renameSync(aside, file);
+      try {
+        writeFileSync(aside, sha256(text) + text, { mode: 0o600, flag: 'wx' });
+        renameSync(aside, file);
+      } finally {
+        rmSync(aside, { force: true });
+      }
       this.#prune();
     } catch {
-      rmSync(aside, { force: true });
+      // A full disk, or a folder that can't be made: it is made anew each time.
     }
   }
 

@@ -56,12 +56,15 @@ function readBundle(text) {
 function stampOf(file) {
   const found = statSync(file, { throwIfNoEntry: false });
   if (found === undefined) return 'absent';
-  return isInstalled(file) ? `${found.size} ${found.mtimeMs}` : sha256(readFileSync(file));
+  return isOfPackage(file) ? `${found.size} ${found.mtimeMs}` : sha256(readFileSync(file));
 }
 
-/** @param {string} file */
-function isInstalled(file) {
-  return file.includes(`${sep}node_modules${sep}`);
+/**
+ * Whether a file belongs to a package that Graft stands on. Graft may itself be installed as one.
+ * @param {string} file
+ */
+function isOfPackage(file) {
+  return (file.startsWith(HOME) ? file.slice(HOME.length - 1) : file).includes(`${sep}node_modules${sep}`);
 }
 
 /**
@@ -105,7 +108,7 @@ function setUp(build, fileToStamp) {
     return { contents: `const it = require(${JSON.stringify(path)});\n${names.map((name) => `export const ${name} = it.${name};\n`).join('')}`, loader: 'js' };
   });
   build.onLoad({ filter: /.*/, namespace: 'file' }, ({ path }) => {
-    if (isInstalled(path)) return void fileToStamp.set(path, stampOf(path));
+    if (isOfPackage(path)) return void fileToStamp.set(path, stampOf(path));
     const bytes = readFileSync(path);
     fileToStamp.set(path, sha256(bytes));
     const source = bytes.toString('utf8');
