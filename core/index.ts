@@ -12,7 +12,7 @@ export { fused, type FusedOp, type Wants } from './tensor/fused.ts';
 export { portableOps } from './tensor/portable.ts';
 export { freezePortable } from './tensor/frozen.ts';
 export { backendEngine } from './tensor/backend-engine.ts';
-export { cacheDir } from './tensor/cache-dir.ts';
+export { cacheDir } from './tensor/cache-dir.mjs';
 export { packageRoots } from './tensor/package-roots.ts';
 export { product } from './tensor/matmul.ts';
 export { concatPacked, IGNORED, positionsOf, shiftLabels, trainedTokens } from './tensor/packed.ts';

@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 // Runs the TypeScript sources as they are: no build step between an edit and its effect.
-import { register } from 'tsx/esm/api';
+import { loadProgram } from '../host/program.mjs';
 
-register();
-const { main } = await import('./main.ts');
+const { main } = await loadProgram(new URL('./main.ts', import.meta.url));
 await main(process.argv.slice(2));

@@ -3,6 +3,7 @@ import type { ErrorObject, ValidateFunction } from 'ajv/dist/2019.js';
 import addFormats from 'ajv-formats';
 import type { TSchema } from 'typebox';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
+import { schemaMistake } from '../kernel/schema.ts';
 
 type JsonSchema = Readonly<Record<string, unknown>>;
 
@@ -26,7 +27,9 @@ export function violations(schema: TSchema, value: unknown): readonly ErrorObjec
 }
 
 function compile(schema: TSchema): ValidateFunction {
-  const ajv = new Ajv2019({ allErrors: true, useDefaults: true, verbose: true, strict: false, strictNumbers: true, addUsedSchema: false });
+  const mistake = schemaMistake(schema);
+  if (mistake !== undefined) throw new GraftError('PLUGIN_SCHEMA_INVALID', `its schema is not a valid JSON schema: ${mistake}`);
+  const ajv = new Ajv2019({ allErrors: true, useDefaults: true, verbose: true, strict: false, strictNumbers: true, addUsedSchema: false, validateSchema: false });
   addFormats.default(ajv);
   try {
     return ajv.compile(closed(schema) as JsonSchema);

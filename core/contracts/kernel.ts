@@ -3,6 +3,35 @@ import type { TSchema } from 'typebox';
 import type { Disposer, GenerationInfo, Logger, PluginManifest } from './plugin.ts';
 import type { Stage, StageHooks } from './stage.ts';
 
+/** A plugin folder that may be built: everything known of it before its code runs. */
+export interface PluginFolder {
+  /** `<stage>:<name>` or the provided token: what the plugin is known by, and the token under which it is consumed. */
+  readonly id: string;
+  readonly dir: string;
+  readonly manifest: PluginManifest;
+  /** Absolute path of the module whose default export is the definition. */
+  readonly entry: string;
+  /** The bytes of package.json: they are part of a generation's hash. */
+  readonly source: string;
+}
+
+/** One content of one plugin as a single CommonJS module, and what it was made of. */
+export interface KeptBuild {
+  readonly code: string;
+  /** sha256 of package.json and of every file that the bundle takes in, hex. */
+  readonly hash: string;
+  /** Absolute paths of the files that are in it. */
+  readonly files: readonly string[];
+  /** Which file each import was found to mean, `[folder of the importer, specifier, file]`: one that is added may be meant instead. */
+  readonly imports: readonly (readonly [string, string, string])[];
+}
+
+/** Builds that outlive the process. The kernel judges whether one is still good. */
+export interface BuildCache {
+  read(entry: string): KeptBuild | undefined;
+  write(entry: string, build: KeptBuild): void;
+}
+
 /** What a kernel is made with. */
 export interface KernelOptions {
   /** Folders whose subfolders are plugins, or that are plugins themselves; of two plugins of one id the earlier is taken. */
@@ -13,6 +42,8 @@ export interface KernelOptions {
   readonly hostModules: Readonly<Record<string, unknown>>;
   readonly apiVersion: string;
   readonly log: Logger;
+  /** Without one, every start builds every plugin. */
+  readonly buildCache?: BuildCache;
   /** Swap plugins when their files change. Default: only on `refresh()`. */
   readonly watch?: boolean;
   /** How long a replaced generation waits for its leases. Default 30 s. */

@@ -1,6 +1,6 @@
 import { brotliDecompressSync, gunzipSync } from 'node:zlib';
 import * as zlib from 'node:zlib';
-import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects, type Compressors } from 'hyparquet';
+import type { Compressors } from 'hyparquet';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 import type { ReadMeter } from './bytes.ts';
 import type { Row } from './row.ts';
@@ -20,6 +20,7 @@ function compressors(): Compressors {
  * @throws GraftError `DATA_FILE` when the file is not Parquet, is damaged, or is compressed in a way that cannot be read here
  */
 export async function* readParquet(path: string, meter?: ReadMeter): AsyncGenerator<Row> {
+  const { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects } = await import('hyparquet');
   try {
     const file = await asyncBufferFromFile(path);
     const metadata = await parquetMetadataAsync(file);

@@ -3,7 +3,8 @@ import { fileURLToPath } from 'node:url';
 import type { Kernel, Logger } from '../contracts/index.ts';
 import { createKernel } from '../kernel/kernel.ts';
 import { API_VERSION } from '../kernel/manifest.ts';
-import { cacheDir } from '../tensor/cache-dir.ts';
+import { cacheDir } from '../tensor/cache-dir.mjs';
+import { KeptBuilds } from './kept-builds.ts';
 import { stderrLogger } from './stderr-log.ts';
 
 /** Graft's own folder: where the built-in plugins and configs are. */
@@ -38,7 +39,8 @@ async function hostModules(): Promise<Record<string, unknown>> {
     import('tsyringe'),
     import('reflect-metadata'),
   ]);
-  return { graft, typebox, '@tensorflow/tfjs': tf, '@tensorflow/tfjs-core': tfCore, tsyringe, 'reflect-metadata': reflect };
+  // As Node shows an ES module: of one that lies in a bundle, its default would be taken for the whole.
+  return { graft, typebox: { ...typebox, __esModule: true }, '@tensorflow/tfjs': tf, '@tensorflow/tfjs-core': tfCore, tsyringe, 'reflect-metadata': reflect };
 }
 
 /**
@@ -55,6 +57,7 @@ export async function openHost(options: HostOptions = {}): Promise<Host> {
     hostModules: await hostModules(),
     apiVersion: API_VERSION,
     log,
+    buildCache: new KeptBuilds(join(cacheDir(), 'builds')),
     watch: options.watch ?? false,
     setupMs: options.setupMs,
   });

@@ -1,21 +1,13 @@
 import { createHash } from 'node:crypto';
-import { existsSync, statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { extname, join, relative, resolve, sep } from 'node:path';
-import * as swc from '@swc/core';
-import * as esbuild from 'esbuild';
+import type * as esbuild from 'esbuild';
+import type { BuildCache, KeptBuild, PluginFolder } from '../contracts/index.ts';
 import { GraftError, reasonOf } from './errors.ts';
-import type { PluginFolder } from './manifest.ts';
 
-/** One content of one plugin as a single CommonJS module. */
-export interface Build extends PluginFolder {
-  readonly code: string;
-  /** Where the bundle would lie if it were written: stack traces and `require` go by it. */
-  readonly filename: string;
-  /** sha256 of package.json and of every file that the bundle takes in, hex. */
-  readonly hash: string;
-  readonly ms: number;
-}
+/** `filename` is where the bundle would lie if it were written: stack traces and `require` go by it. */
+export type Build = PluginFolder & KeptBuild & { readonly filename: string; readonly ms: number };
 
 /** Marks a `require` that stands for an ES import, which sees a CommonJS package differently than `require` does. */
 export const IMPORTED = 'import:';
@@ -28,49 +20,70 @@ const DECORATOR = /(?:^|[(,;{}]|\bexport|\bdefault)[ \t]*@[A-Za-z_$]/m;
 /**
  * Bundles a plugin's own files; packages stay outside and are resolved from its folder when it runs.
  * `import.meta.url` and `import.meta.dirname` are those of a file in the plugin's folder itself.
+ * @param cache what it gives back is taken where nothing that it was made of has changed
  * @throws GraftError `PLUGIN_BUILD` with file:line:column of each mistake
  */
-export async function buildPlugin(folder: PluginFolder): Promise<Build> {
+export async function buildPlugin(folder: PluginFolder, cache?: BuildCache): Promise<Build> {
   const began = performance.now();
+  const kept = cache?.read(folder.entry);
+  const made = kept !== undefined && isUnchanged(folder, kept) ? kept : await bundle(folder);
+  if (made !== kept) cache?.write(folder.entry, made);
+  return { ...folder, ...made, filename: join(folder.dir, `.graft-${made.hash.slice(0, 12)}.cjs`), ms: performance.now() - began };
+}
+
+async function bundle(folder: PluginFolder): Promise<KeptBuild> {
   const fileToBytes = new Map<string, Buffer>();
-  const result = await esbuild
-    .build({
-      ...{ bundle: true, write: false, format: 'cjs', platform: 'node', target: 'node20', sourcemap: 'inline', sourcesContent: false, keepNames: true, logLevel: 'silent' },
-      entryPoints: [folder.entry],
-      outfile: join(folder.dir, 'bundle.cjs'),
-      absWorkingDir: folder.dir,
-      // `import()` becomes a require in a promise, so that host packages and the plugin's own are found as everywhere else.
-      supported: { 'dynamic-import': false },
-      define: { 'import.meta.url': '__importMetaUrl', 'import.meta.dirname': '__dirname', 'import.meta.filename': '__filename' },
-      banner: { js: 'const __importMetaUrl = require("node:url").pathToFileURL(__filename).href;' },
-      tsconfigRaw: { compilerOptions: { experimentalDecorators: true } },
-      plugins: [ownFiles(folder, fileToBytes)],
-    })
-    .catch((error: unknown) => {
-      throw new GraftError('PLUGIN_BUILD', `${folder.id} does not build: ${mistakes(error, folder.dir)}`, { cause: error });
-    });
-  const hash = createHash('sha256').update(folder.source);
-  for (const [file, bytes] of [...fileToBytes].sort(([a], [b]) => (a < b ? -1 : 1))) hash.update(`\0${relative(folder.dir, file)}\0`).update(bytes);
-  const hex = hash.digest('hex');
-  return { ...folder, code: result.outputFiles[0]!.text, hash: hex, filename: join(folder.dir, `.graft-${hex.slice(0, 12)}.cjs`), ms: performance.now() - began };
+  const imports: [string, string, string][] = [];
+  // Loaded when there is something to build: most processes find all of it built.
+  const { build } = await import('esbuild');
+  const result = await build({
+    ...{ bundle: true, write: false, format: 'cjs', platform: 'node', target: 'node20', sourcemap: 'inline', sourcesContent: false, keepNames: true, logLevel: 'silent' },
+    entryPoints: [folder.entry],
+    outfile: join(folder.dir, 'bundle.cjs'),
+    absWorkingDir: folder.dir,
+    // `import()` becomes a require in a promise, so that host packages and the plugin's own are found as everywhere else.
+    supported: { 'dynamic-import': false },
+    define: { 'import.meta.url': '__importMetaUrl', 'import.meta.dirname': '__dirname', 'import.meta.filename': '__filename' },
+    banner: { js: 'const __importMetaUrl = require("node:url").pathToFileURL(__filename).href;' },
+    tsconfigRaw: { compilerOptions: { experimentalDecorators: true } },
+    plugins: [ownFiles(folder, fileToBytes, imports)],
+  }).catch((error: unknown) => {
+    throw new GraftError('PLUGIN_BUILD', `${folder.id} does not build: ${mistakes(error, folder.dir)}`, { cause: error });
+  });
+  return { code: result.outputFiles[0]!.text, hash: hashOf(folder, fileToBytes), files: [...fileToBytes.keys()], imports };
+}
+
+function hashOf({ dir, source }: PluginFolder, fileToBytes: ReadonlyMap<string, Buffer>): string {
+  const hash = createHash('sha256').update(source);
+  for (const [file, bytes] of [...fileToBytes].sort(([a], [b]) => (a < b ? -1 : 1))) hash.update(`\0${relative(dir, file)}\0`).update(bytes);
+  return hash.digest('hex');
+}
+
+/** Whether building would come to the same: every import means the same file, and every file holds the same. */
+function isUnchanged(folder: PluginFolder, { hash, files, imports }: KeptBuild): boolean {
+  const isSame = imports.every(([dir, path, file]) => find(dir, path) === file) && files.every(isFile);
+  return isSame && hashOf(folder, new Map(files.map((file) => [file, readFileSync(file)]))) === hash;
 }
 
 /**
  * Resolves relative imports within the plugin's folder and leaves everything else to the run time. Resolving them here
  * rather than in esbuild also keeps esbuild from its Node mode, in which the default import of an ES module is wrong.
  */
-function ownFiles(folder: PluginFolder, fileToBytes: Map<string, Buffer>): esbuild.Plugin {
+function ownFiles(folder: PluginFolder, fileToBytes: Map<string, Buffer>, imports: [string, string, string][]): esbuild.Plugin {
   return {
     name: 'graft-own-files',
     setup(build) {
       build.onResolve({ filter: /.*/ }, ({ path, kind, resolveDir }) => {
         if (kind === 'entry-point') return { path };
-        if (path.startsWith('#')) return undefined;
+        // esbuild finds those by package.json; what it looks at on the way is not known, so the build is not kept.
+        if (path.startsWith('#')) return void imports.push([resolveDir, path, '']);
         if (!/^\.{0,2}\/|^\.\.?$/.test(path)) return { path: kind === 'require-call' || kind === 'require-resolve' ? path : IMPORTED + path, external: true };
         const wanted = resolve(resolveDir, path);
         if (wanted !== folder.dir && !wanted.startsWith(folder.dir + sep)) return { errors: [{ text: `${path} lies outside the plugin's folder. A plugin imports its own files, "graft" and packages.` }] };
-        const file = candidates(wanted).find((each) => existsSync(each) && statSync(each).isFile());
-        return file === undefined ? { errors: [{ text: `There is no file ${path}.` }] } : { path: file };
+        const file = find(resolveDir, path);
+        if (file === undefined) return { errors: [{ text: `There is no file ${path}.` }] };
+        imports.push([resolveDir, path, file]);
+        return { path: file };
       });
       build.onLoad({ filter: /.*/, namespace: 'file' }, async ({ path }) => {
         const bytes = await readFile(path);
@@ -85,14 +98,18 @@ function ownFiles(folder: PluginFolder, fileToBytes: Map<string, Buffer>): esbui
   };
 }
 
-/** The files that a relative import may mean, in TypeScript's order: `./a.js` may be written for `./a.ts`. */
-function candidates(path: string): readonly string[] {
-  const twin = path.replace(/\.([mc]?)js$/, '.$1ts');
-  return [path, twin, ...['.ts', '.mts', '.js', '.mjs', '.cjs', '.json'].flatMap((extension) => [path + extension, join(path, `index${extension}`)])];
+/** The file that a relative import means, tried in TypeScript's order: `./a.js` may be written for `./a.ts`. */
+function find(dir: string, path: string): string | undefined {
+  const wanted = resolve(dir, path);
+  const twin = wanted.replace(/\.([mc]?)js$/, '.$1ts');
+  return [wanted, twin, ...['.ts', '.mts', '.js', '.mjs', '.cjs', '.json'].flatMap((extension) => [wanted + extension, join(wanted, `index${extension}`)])].find(isFile);
 }
+
+const isFile = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isFile() === true;
 
 /** esbuild knows no decorator metadata, which injection by type lives on; swc does. */
 async function compileDecorators(source: string, filename: string, syntax: 'typescript' | 'ecmascript'): Promise<string> {
+  const swc = await import('@swc/core');
   const transform = { legacyDecorator: true, decoratorMetadata: true };
   const jsc = { target: 'es2022', keepClassNames: true, parser: { syntax, decorators: true }, transform } as const;
   return (await swc.transform(source, { filename, configFile: false, swcrc: false, sourceMaps: 'inline', module: { type: 'es6' }, jsc })).code;

@@ -1,8 +1,8 @@
 import { readdir, readFile, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Rejection } from '../contracts/index.ts';
+import type { PluginFolder, Rejection } from '../contracts/index.ts';
 import { GraftError, reasonOf } from './errors.ts';
-import { readPluginFolder, type PluginFolder } from './manifest.ts';
+import { readPluginFolder } from './manifest.ts';
 
 /**
  * Reads folders in order of precedence, each once by whatever links it is reached. One that cannot be a plugin, or is a

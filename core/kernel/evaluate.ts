@@ -28,11 +28,15 @@ export function evaluate(build: Build, hostModules: Readonly<Record<string, unkn
 /** From the plugin's own folder and those above it; else what is installed beside Graft. */
 function requirePackage(name: string, { filename, dir }: Build): unknown {
   const require = createRequire(filename);
+  // Node would read and parse the package's source maps, megabytes for some, and nobody asks for a line in them.
+  process.setSourceMapsEnabled(false);
   try {
     return require(require.resolve(name, { paths: [dir, import.meta.dirname] }));
   } catch (error) {
     if (!reasonOf(error).startsWith(`Cannot find module '${name}'`)) throw error;
     throw new GraftError('PACKAGE_MISSING', `the package ${name} is not installed, neither in ${dir} nor in a folder above it nor beside Graft`, { cause: error });
+  } finally {
+    process.setSourceMapsEnabled(true);
   }
 }
 

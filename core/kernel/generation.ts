@@ -114,8 +114,7 @@ async function blame<T>(build: Build, code: string, what: string, act: () => T |
 
 async function within<T>(ms: number, id: string, setup: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new GraftError('PLUGIN_SETUP_TIMEOUT', `${id}: its setup did not finish within ${ms} ms.`)), ms);
-  });
+  const tooLate = new GraftError('PLUGIN_SETUP_TIMEOUT', `${id}: its setup did not finish within ${ms} ms.`);
+  const late = new Promise<never>((_, reject) => (timer = setTimeout(reject, ms, tooLate)));
   return Promise.race([setup, late]).finally(() => clearTimeout(timer));
 }

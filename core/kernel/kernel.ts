@@ -1,13 +1,12 @@
 import { existsSync } from 'node:fs';
 import { closest } from 'fastest-levenshtein';
 import type { TSchema } from 'typebox';
-import type { Disposer, Kernel, KernelEvent, KernelOptions, KernelReport, Lease, LeaseOptions, Rejection, Stage, StageHooks } from '../contracts/index.ts';
+import type { Disposer, Kernel, KernelEvent, KernelOptions, KernelReport, Lease, LeaseOptions, PluginFolder, Rejection, Stage, StageHooks } from '../contracts/index.ts';
 import { buildPlugin, type Build } from './builder.ts';
 import { discover, foldersIn, packagesIn } from './discovery.ts';
 import { GraftError, reasonOf } from './errors.ts';
 import { Generation } from './generation.ts';
 import { STAGES } from './hooks.ts';
-import type { PluginFolder } from './manifest.ts';
 import { signatureOf } from './signature.ts';
 import { Slot } from './slot.ts';
 import { activate, type SwapHost } from './swap.ts';
@@ -184,7 +183,7 @@ class Microkernel implements Kernel, SwapHost {
     if (slot.signature === signature) return undefined;
     slot.signature = signature;
     slot.editedAt = since;
-    const built = await buildPlugin(folder).catch((error: unknown) => ({ error }));
+    const built = await buildPlugin(folder, this.options.buildCache).catch((error: unknown) => ({ error }));
     // Written to while it was read, as by a checkout: what was built may be half of each.
     if (looks > 1 && existsSync(folder.entry) && (await signatureOf(folder.dir)) !== signature) return this.#build(slot, folder, since, looks - 1);
     if ('error' in built) return void this.fail(slot, built.error);

@@ -2,24 +2,12 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import semver from 'semver';
-import type { PluginManifest, Stage } from '../contracts/index.ts';
+import type { PluginFolder, PluginManifest, Stage } from '../contracts/index.ts';
 import { GraftError, reasonOf } from './errors.ts';
 import { STAGES } from './hooks.ts';
 
 /** Version of what a plugin may rely on: core/index.ts and the contracts. Manifests name a range of it. */
 export const API_VERSION = '1.0.0';
-
-/** A plugin folder that may be built: everything known of it before its code runs. */
-export interface PluginFolder {
-  /** `<stage>:<name>` or the provided token: what the plugin is known by, and the token under which it is consumed. */
-  readonly id: string;
-  readonly dir: string;
-  readonly manifest: PluginManifest;
-  /** Absolute path of the module whose default export is the definition. */
-  readonly entry: string;
-  /** The bytes of package.json: they are part of a generation's hash. */
-  readonly source: string;
-}
 
 /**
  * Reads and checks the manifest of one folder. No code of the plugin runs.

@@ -1,7 +1,6 @@
-import type { PluginManifest, SlotReport, SlotState } from '../contracts/index.ts';
+import type { PluginFolder, PluginManifest, SlotReport, SlotState } from '../contracts/index.ts';
 import type { Build } from './builder.ts';
 import type { Generation } from './generation.ts';
-import type { PluginFolder } from './manifest.ts';
 
 /** A plugin's place in the kernel: its current generation and those that drain. */
 export class Slot {

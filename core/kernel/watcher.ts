@@ -1,6 +1,5 @@
 import { existsSync } from 'node:fs';
 import { basename, dirname, join, resolve, sep } from 'node:path';
-import { watch } from 'chokidar';
 import { isIgnored } from './signature.ts';
 
 /** How long nothing may change before a change counts as settled. */
@@ -14,6 +13,7 @@ const SECOND_LOOK_MS = 500;
  * @param look is given when the first of the changes was seen, by `performance.now()`; it finds out what changed, if anything
  */
 export async function watchFolders(dirs: readonly string[], look: (since: number) => void): Promise<{ close(): Promise<void> }> {
+  const { watch } = await import('chokidar');
   const roots = dirs.map((dir) => resolve(dir));
   const isOutside = (path: string): boolean => !roots.some((root) => path === root || root.startsWith(path + sep) || (path.startsWith(root + sep) && !isIgnored(basename(path))));
   const watcher = watch(roots.map(nearestExisting), { ignoreInitial: true, ignored: isOutside });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { GraftError, readJsonFile, type Logger, type RunEvent } from 'graft';
 import { COMPANION_FILES, INDEX_FILE, noSafetensors, WEIGHTS_FILE } from './files.ts';
 import { HubCache, isCommit, type Parts } from './hub-cache.ts';
-import { HubClient, type HubFile } from './hub-client.ts';
+import type { HubClient, HubFile } from './hub-client.ts';
 import { downloadFile } from './hub-download.ts';
 
 export interface HubCall {
@@ -30,6 +30,8 @@ export function isHubId(text: string): boolean {
  * @throws GraftError `HUB_OFFLINE`, `MODEL_WEIGHTS_MISSING`, or as the client and the download say
  */
 export async function fetchModel(model: string, revision: string, parts: Parts, call: HubCall): Promise<string> {
+  // The Hub's library is loaded for models that are on it.
+  const { HubClient } = await import('./hub-client.ts');
   const client = new HubClient();
   const cache = new HubCache(client.cacheDir, model);
   const found = await cache.find(revision, parts);

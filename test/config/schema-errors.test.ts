@@ -175,7 +175,7 @@ describe('the options of a plugin', () => {
   });
   it('says when it is the plugin that is wrong', async () => {
     expect(await headlines('load: llama\ninject: [odd]\n')).toEqual([
-      'run.yaml:2:10: The inject plugin `odd` cannot be used: its schema is not a valid JSON schema: schema is invalid: data/type must be equal to one of the allowed values, data/type must be array, data/type must match a schema in anyOf.',
+      'run.yaml:2:10: The inject plugin `odd` cannot be used: its schema is not a valid JSON schema: schema/type must be equal to one of the allowed values, schema/type must be array, schema/type must match a schema in anyOf.',
     ]);
   });
   it('says why a plugin that is there cannot be used', async () => {

@@ -1,7 +1,6 @@
 // Runs the TypeScript sources as they are, as core/cli/graft.mjs does.
-import { register } from 'tsx/esm/api';
+import { loadProgram } from '../program.mjs';
 import { dieWithHost } from './parent.mjs';
 
 dieWithHost();
-register();
-await import('./main.ts');
+await loadProgram(new URL('./main.ts', import.meta.url));

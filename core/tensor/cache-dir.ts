@@ -1,7 +1,0 @@
-import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
-
-/** Absolute folder for caches that outlive a run: `GRAFT_CACHE`, else `graft` in the user's cache folder. */
-export function cacheDir(): string {
-  return resolve(process.env['GRAFT_CACHE'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'graft'));
-}
