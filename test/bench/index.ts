@@ -21,6 +21,7 @@ const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
   'cross-entropy': { what: 'the output layer with its loss', perIsa: true, run: async () => (await import('./cross-entropy.ts')).benchCrossEntropy() },
   ops: { what: 'the fused operations, forward and backward', run: async () => (await import('./ops.ts')).benchOps() },
   batch: { what: 'generating many texts at once, on one adapter and on many', run: async (options) => (await import('./batch.ts')).benchBatch(options) },
+  serve: { what: 'a daemon under load: its own routes, and chat streams on one adapter and on many', run: async (options) => (await import('./serve.ts')).benchServe(options) },
   train: { what: 'whole training steps, beside PEFT where --peers says where it is', run: async (options) => (await import('./train.ts')).benchTrain(options) },
 };
 

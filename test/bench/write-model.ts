@@ -12,6 +12,7 @@ import { parseConfig } from '../../plugins/load-llama/config.ts';
 /** [hidden, intermediate, layers, heads, key-value heads, vocabulary, tied embeddings] */
 const SHAPES: Readonly<Record<string, readonly [number, number, number, number, number, number, boolean]>> = {
   tiny: [64, 176, 2, 4, 2, 1035, true],
+  '135m': [576, 1536, 30, 9, 3, 49152, true],
   'llama-160m': [768, 3072, 12, 12, 12, 32000, false],
   'tinyllama-1.1b': [2048, 5632, 22, 32, 4, 32000, false],
   'llama2-7b': [4096, 11008, 32, 32, 32, 32000, false],
