@@ -1,10 +1,12 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { wholePackages } from './support/whole-packages.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 export default defineConfig({
   root,
+  plugins: [wholePackages()],
   resolve: { alias: { graft: `${root}core/index.ts` } },
   test: {
     include: ['test/**/*.test.ts', 'core/**/*.test.ts', 'plugins/**/*.test.ts'],
