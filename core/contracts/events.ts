@@ -1,4 +1,4 @@
-/** What a run tells its subscribers. A failing subscriber is reported and dropped, and never stops a run. */
+/** What a run or a server tells its subscribers. A failing subscriber is reported and dropped, and never stops a run. */
 import type { TrainEvent, TrainPlan } from './train.ts';
 
 export type RunEvent =
@@ -9,4 +9,6 @@ export type RunEvent =
   | { readonly type: 'log'; readonly level: 'info' | 'warn' | 'error'; readonly message: string }
   | { readonly type: 'generation'; readonly prompt: string; readonly text: string; readonly stack: string | null }
   | { readonly type: 'run-ended'; readonly run: string; readonly status: 'succeeded' | 'failed' | 'cancelled'; readonly reason?: string; readonly seconds: number }
+  /** A server has answered: what metrics are counted from. Times in seconds since the request came; status 499: its client went away. */
+  | { readonly type: 'request'; readonly id: string; readonly method: string; readonly route: string | null; readonly status: number; readonly model: string | null; readonly seconds: number; readonly firstTokenSeconds: number | null; readonly promptTokens: number; readonly completionTokens: number }
   | TrainEvent;

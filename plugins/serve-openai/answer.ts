@@ -1,6 +1,9 @@
 /** The token loop of one answer: tokens become text, stop strings end it. Other requests get their turn between tokens, in `generate`. */
 import { Detokenizer, type ServedModel } from 'graft';
+import type { JsonConstraint } from './json/constraint.ts';
+import { LogitRules, type LogitChanges } from './logit-rules.ts';
 import { StopScanner } from './stop.ts';
+import { TokenText, type ShownToken } from './token-text.ts';
 
 export interface AnswerRequest {
   readonly served: ServedModel;
@@ -10,23 +13,34 @@ export interface AnswerRequest {
   readonly topP: number;
   readonly seed: number;
   readonly stops: readonly string[];
+  readonly changes: LogitChanges;
+  /** The only texts that may be said. */
+  readonly json: JsonConstraint | undefined;
+  /** How many of the likeliest tokens to tell beside each chosen one; undefined: tokens are not told at all. */
+  readonly topLogprobs: number | undefined;
   /** Whether the text goes on from the prompt's (completions), or stands alone (chat). */
   readonly continues: boolean;
   readonly signal: AbortSignal;
 }
 
-/** A token of the answer and how likely it was. */
-export interface AnsweredToken {
-  readonly token: string;
-  /** Natural logarithm of its probability under the model. */
+/** A token and the natural logarithm of its probability under the model. */
+export interface LikelyToken extends ShownToken {
   readonly logprob: number;
+}
+
+/** A token of the answer. */
+export interface AnsweredToken extends LikelyToken {
   /** Where its text begins in the answer, in UTF-16 units. */
   readonly offset: number;
+  /** The likeliest at its place, in falling order. */
+  readonly top: readonly LikelyToken[];
 }
+
+export type FinishReason = 'stop' | 'length';
 
 export type AnswerPart =
   | { readonly type: 'text'; readonly text: string; readonly tokens: readonly AnsweredToken[] }
-  | { readonly type: 'end'; readonly finishReason: 'stop' | 'length'; readonly completionTokens: number };
+  | { readonly type: 'end'; readonly finishReason: FinishReason; readonly completionTokens: number };
 
 /**
  * Generates one answer. Text is given out as soon as it can't be part of a stop string or of an unfinished character;
@@ -34,10 +48,11 @@ export type AnswerPart =
  * @throws the signal's reason when the client leaves
  */
 export async function* answer(request: AnswerRequest): AsyncGenerator<AnswerPart> {
-  const { served, prompt, signal } = request;
+  const { served, prompt, signal, json, topLogprobs } = request;
   const { tokenizer } = served;
   const detokenizer = new Detokenizer(tokenizer, request.continues ? prompt : []);
   const scanner = new StopScanner(request.stops);
+  const shown = topLogprobs === undefined ? undefined : new TokenText(tokenizer);
   const ends = new Set(tokenizer.eosTokenIds);
   const pending: AnsweredToken[] = [];
   let decoded = 0;
@@ -50,7 +65,7 @@ export async function* answer(request: AnswerRequest): AsyncGenerator<AnswerPart
     const later = pending.findIndex((token) => token.offset >= released);
     return { type: 'text', text, tokens: pending.splice(0, later === -1 ? pending.length : later) };
   };
-  const finish = (finishReason: 'stop' | 'length'): AnswerPart => ({ type: 'end', finishReason, completionTokens: count });
+  const finish = (finishReason: FinishReason): AnswerPart => ({ type: 'end', finishReason, completionTokens: count });
 
   const tokens = served.generate({
     inputIds: prompt,
@@ -59,15 +74,21 @@ export async function* answer(request: AnswerRequest): AsyncGenerator<AnswerPart
     topP: request.topP,
     seed: request.seed,
     stopTokenIds: tokenizer.eosTokenIds,
+    constraint: LogitRules.of(request.changes, json),
     signal,
+    ...(topLogprobs === undefined ? {} : { topLogprobs }),
   });
-  for await (const { id, logprob } of tokens) {
+  for await (const { id, logprob, top = [] } of tokens) {
     if (ends.has(id)) {
       ended = true;
       break;
     }
+    if (shown !== undefined) {
+      const first = count === 0 && !request.continues;
+      const likely = (each: { readonly id: number; readonly logprob: number }): LikelyToken => ({ ...shown.of(each.id, first), logprob: each.logprob });
+      pending.push({ ...likely({ id, logprob }), offset: decoded, top: top.map(likely) });
+    }
     count++;
-    pending.push({ token: tokenizer.decode([id], { skipSpecialTokens: false }), logprob, offset: decoded });
     const piece = detokenizer.push(id);
     decoded += piece.length;
     const { text, stopped } = scanner.push(piece);
@@ -76,9 +97,14 @@ export async function* answer(request: AnswerRequest): AsyncGenerator<AnswerPart
       yield finish('stop');
       return;
     }
+    if (json?.complete === true) {
+      ended = true;
+      break;
+    }
   }
   const last = scanner.push(detokenizer.flush());
   const rest = last.stopped ? last.text : last.text + scanner.flush();
-  if (rest !== '') yield part(rest);
+  // Tokens without text may be left.
+  if (rest !== '' || (!last.stopped && pending.length > 0)) yield part(rest);
   yield finish(ended || last.stopped || count < request.maxTokens ? 'stop' : 'length');
 }

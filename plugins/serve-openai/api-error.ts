@@ -20,6 +20,11 @@ export class ApiError extends Error {
     super(message);
   }
 
+  /** What a client's retries go by: one more try can't help against what is wrong with the request. */
+  get allHeaders(): Readonly<Record<string, string>> {
+    return { ...(this.status < 500 && this.status !== 429 ? { 'x-should-retry': 'false' } : {}), ...this.headers };
+  }
+
   get body(): ErrorBody {
     return { error: { message: this.message, type: this.type, param: this.param, code: this.code } };
   }
@@ -43,3 +48,6 @@ export const tooManyRequests = (limit: number, retryAfterSeconds: number): ApiEr
   new ApiError(429, `The server is busy: ${limit} requests are being answered or wait. Try again in ${retryAfterSeconds} s.`, 'rate_limit_error', null, 'rate_limit_exceeded', {
     'retry-after': String(retryAfterSeconds),
   });
+
+/** Clients take 404 for a mistyped name, and try again at 5xx. */
+export const notLoadable = (message: string): ApiError => new ApiError(422, message, 'invalid_request_error', 'model', 'model_not_loadable');

@@ -1,4 +1,5 @@
 /** The bodies of requests: what is understood, what is refused by name. */
+import { isDeepStrictEqual } from 'node:util';
 import { Type, type Static, type TSchema } from 'graft';
 import { invalid } from './api-error.ts';
 
@@ -10,11 +11,15 @@ const sampling = {
   max_tokens: nullable(Type.Integer({ minimum: 1 })),
   temperature: nullable(Type.Number({ minimum: 0, maximum: 2 })),
   top_p: nullable(Type.Number({ exclusiveMinimum: 0, maximum: 1 })),
-  n: nullable(Type.Integer({ minimum: 1, maximum: 16 })),
+  n: nullable(Type.Integer({ minimum: 1, maximum: 128 })),
   seed: nullable(Type.Integer()),
   stop: nullable(Type.Union([Type.String(), Type.Array(Type.String(), { maxItems: 4 })])),
   stream: nullable(Type.Boolean()),
   stream_options: nullable(Type.Object({ include_usage: Type.Optional(Type.Boolean()), include_obfuscation: Type.Optional(Type.Boolean()) }, { additionalProperties: false })),
+  frequency_penalty: nullable(Type.Number({ minimum: -2, maximum: 2 })),
+  presence_penalty: nullable(Type.Number({ minimum: -2, maximum: 2 })),
+  /** Token id -> what is added to its logit. */
+  logit_bias: nullable(Type.Record(Type.String(), Type.Number({ minimum: -100, maximum: 100 }))),
   user: nullable(Type.String()),
 };
 
@@ -40,16 +45,48 @@ export const ChatBody = Type.Object(
     ),
     max_completion_tokens: nullable(Type.Integer({ minimum: 1 })),
     logprobs: nullable(Type.Boolean()),
+    top_logprobs: nullable(Type.Integer({ minimum: 0, maximum: 20 })),
+    response_format: nullable(
+      Type.Object(
+        {
+          type: Type.String(),
+          json_schema: Type.Optional(
+            Type.Object(
+              { name: Type.String({ pattern: '^[a-zA-Z0-9_-]{1,64}$' }), description: Type.Optional(Type.String()), schema: Type.Optional(Type.Unknown()), strict: nullable(Type.Boolean()) },
+              { additionalProperties: false },
+            ),
+          ),
+        },
+        { additionalProperties: false },
+      ),
+    ),
   },
   { additionalProperties: true },
 );
 export type ChatBody = Static<typeof ChatBody>;
 
+/** Texts of one request for embeddings, as at OpenAI. */
+const MOST_INPUTS = 2048;
+
+export const EmbeddingBody = Type.Object(
+  {
+    model: Type.String({ minLength: 1 }),
+    input: Type.Union([
+      Type.String(),
+      Type.Array(Type.String(), { minItems: 1, maxItems: MOST_INPUTS }),
+      Type.Array(Type.Integer({ minimum: 0 }), { minItems: 1 }),
+      Type.Array(Ids, { minItems: 1, maxItems: MOST_INPUTS }),
+    ]),
+    encoding_format: nullable(Type.Union([Type.Literal('float'), Type.Literal('base64')])),
+    dimensions: nullable(Type.Integer({ minimum: 1 })),
+    user: nullable(Type.String()),
+  },
+  { additionalProperties: true },
+);
+export type EmbeddingBody = Static<typeof EmbeddingBody>;
+
 /** Parameters of OpenAI's that change an answer in a way that is not offered here, and the values at which they change nothing. */
 const NEUTRAL: Readonly<Record<string, readonly unknown[]>> = {
-  frequency_penalty: [0],
-  presence_penalty: [0],
-  logit_bias: [{}],
   best_of: [1],
   echo: [false],
   suffix: [''],
@@ -81,7 +118,7 @@ export function refuseUnsupported(body: Readonly<Record<string, unknown>>, schem
     if (Object.hasOwn(schema.properties, name) || INDIFFERENT.has(name)) continue;
     if (!Object.hasOwn(NEUTRAL, name)) throw invalid(`Unrecognized request argument supplied: ${name}`, name, 'unknown_parameter');
     const neutral = NEUTRAL[name]!;
-    if (value === null || neutral.some((allowed) => JSON.stringify(allowed) === JSON.stringify(value))) continue;
+    if (value === null || neutral.some((allowed) => isDeepStrictEqual(allowed, value))) continue;
     throw invalid(`'${name}' is not supported by this server.${neutral.length > 0 ? ` Leave it out, or send ${JSON.stringify(neutral[0])}.` : ' Leave it out.'}`, name, 'unsupported_parameter');
   }
 }

@@ -2,10 +2,9 @@
 import type { FastifyInstance } from 'fastify';
 import type { AnsweredToken } from './answer.ts';
 import { CompletionBody, refuseUnsupported } from './body.ts';
-import { invalid } from './api-error.ts';
 import { exchange, type Head, type Shape } from './exchange.ts';
-import { parametersOf, tokenBudget } from './parameters.ts';
-import { completionPrompts } from './prompt.ts';
+import { checkBias, parametersOf, tokenBudget } from './parameters.ts';
+import { textsOf } from './prompt.ts';
 import type { ServerContext } from './context.ts';
 
 /** OpenAI's own default for this route. */
@@ -13,18 +12,22 @@ const DEFAULT_MAX_TOKENS = 16;
 
 const envelope = (head: Head): object => ({ id: head.id, object: 'text_completion', created: head.created, model: head.model, system_fingerprint: head.system_fingerprint });
 
-const logprobsOf = (tokens: readonly AnsweredToken[]): object => ({
+const logprobsOf = (tokens: readonly AnsweredToken[], top: number): object => ({
   tokens: tokens.map((token) => token.token),
   token_logprobs: tokens.map((token) => token.logprob),
-  top_logprobs: null,
+  top_logprobs: top === 0 ? null : tokens.map(mapOf),
   text_offset: tokens.map((token) => token.offset),
 });
 
-const shapeOf = (logprobs: boolean): Shape => {
+/** The likeliest and the chosen one, by their text: of two that look alike, the likelier. */
+const mapOf = (token: AnsweredToken): object => Object.fromEntries([token, ...token.top.toReversed()].map((each) => [each.token, each.logprob]));
+
+/** @param top tokens to tell beside each; undefined: none are told, not even those chosen */
+const shapeOf = (top: number | undefined): Shape => {
   const choice = (index: number, text: string, tokens: readonly AnsweredToken[], finish_reason: string | null): object => ({
     index,
     text,
-    logprobs: logprobs ? logprobsOf(tokens) : null,
+    logprobs: top === undefined ? null : logprobsOf(tokens, top),
     finish_reason,
   });
   return {
@@ -40,17 +43,16 @@ export function completionRoute(app: FastifyInstance, context: ServerContext): v
   app.post<{ Body: CompletionBody }>('/v1/completions', { schema: { body: CompletionBody } }, async (request, reply) => {
     const { body } = request;
     refuseUnsupported(body, CompletionBody);
-    if ((body.logprobs ?? 0) > 0) {
-      throw invalid("'logprobs' above 0 is not supported by this server: it knows the probability of the tokens that it chose. Send 0 or leave it out.", 'logprobs', 'unsupported_parameter');
-    }
-    const parameters = parametersOf(body);
-    const shape = shapeOf(body.logprobs != null);
-    await exchange(context, request, reply, parameters, body.model, 'cmpl', shape, (served) =>
-      completionPrompts(body.prompt, served.tokenizer).map((prompt) => ({
+    const topLogprobs = body.logprobs ?? undefined;
+    const parameters = parametersOf(body, { topLogprobs, json: undefined });
+    const shape = shapeOf(topLogprobs);
+    await exchange(context, request, reply, parameters, body.model, 'cmpl', shape, (served) => {
+      checkBias(parameters, served);
+      return textsOf('prompt', body.prompt, served.tokenizer).map((prompt) => ({
         prompt,
         maxTokens: tokenBudget(served, prompt.length, body.max_tokens ?? undefined, DEFAULT_MAX_TOKENS, body.max_tokens == null ? 'prompt' : 'max_tokens'),
-      })),
-    );
+      }));
+    });
     return reply;
   });
 }

@@ -2,25 +2,14 @@
 import { randomUUID } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { GraftError, reasonOf, type ServedModel } from 'graft';
-import { ApiError, noSuchModel } from './api-error.ts';
-import { answer, type AnsweredToken, type AnswerPart } from './answer.ts';
+import { ApiError, invalid, noSuchModel, notLoadable } from './api-error.ts';
+import type { AnsweredToken, AnswerPart, FinishReason } from './answer.ts';
+import { Collected, generateChoices, type Ask, type Choice, type Work } from './choices.ts';
 import { EventStream } from './event-stream.ts';
+import { Outbox } from './outbox.ts';
 import type { Parameters } from './parameters.ts';
 import type { ServerContext } from './context.ts';
-
-/** One prompt of a request and how its answer is counted. */
-export interface Ask {
-  readonly prompt: Int32Array;
-  readonly maxTokens: number;
-}
-
-/** A whole answer. */
-export interface Choice {
-  readonly index: number;
-  readonly text: string;
-  readonly tokens: readonly AnsweredToken[];
-  readonly finishReason: 'stop' | 'length';
-}
+import { tallyOf } from './tally.ts';
 
 export interface Usage {
   readonly prompt_tokens: number;
@@ -35,7 +24,7 @@ export interface Shape {
   /** A first chunk before any text, where the format has one. */
   opening?(head: Head, index: number): object;
   piece(head: Head, index: number, text: string, tokens: readonly AnsweredToken[]): object;
-  ending(head: Head, index: number, finishReason: 'stop' | 'length'): object;
+  ending(head: Head, index: number, finishReason: FinishReason): object;
   /** The chunk without choices that carries the usage. */
   counting(head: Head): object;
 }
@@ -63,96 +52,99 @@ export async function exchange(
   prepare: (served: ServedModel) => readonly Ask[],
 ): Promise<void> {
   const signal = AbortSignal.any([context.signal, clientGone(reply)]);
-  const served = await context.models.acquire(modelId, signal);
-  if (served === undefined) throw noSuchModel(modelId, context.models.list().map((model) => model.id));
-  try {
+  // A streamed answer is sent after its place and its model are free again: how fast a client reads is its own matter.
+  const sent = await held(context, request, modelId, signal, async (served) => {
     const asks = prepare(served);
     const leave = await context.gate.enter(signal);
     try {
       const head = { id: `${idPrefix}-${randomUUID().replaceAll('-', '')}`, created: Math.floor(Date.now() / 1000), model: modelId, system_fingerprint: `fp_${served.fingerprint}` };
       const work = { served, asks, parameters, continues: shape.continues, signal };
-      if (parameters.stream) await streamed(context, request, reply, head, shape, work);
-      else await reply.send(await whole(head, shape, work));
+      const tally = tallyOf(request);
+      tally.promptTokens = promptTokensOf(asks);
+      const count = (part: AnswerPart): void => {
+        tally.firstTokenAt ??= performance.now();
+        if (part.type === 'end') tally.completionTokens += part.completionTokens;
+      };
+      return await (parameters.stream ? streamed(context, request, reply, head, shape, work, count) : whole(head, shape, work, count));
     } finally {
       leave();
     }
+  });
+  if ('body' in sent) await reply.send(sent.body);
+  else await sent.sending;
+}
+
+/** Holds a model while something is done with it. */
+export async function held<T>(context: ServerContext, request: FastifyRequest, modelId: string, signal: AbortSignal, act: (served: ServedModel) => Promise<T>): Promise<T> {
+  const served = await context.models.acquire(modelId, signal);
+  if (served === undefined) throw noSuchModel(modelId, context.models.list().map((model) => model.id));
+  tallyOf(request).model = modelId;
+  try {
+    return await act(served);
   } finally {
     served.release();
   }
 }
 
-interface Work {
-  readonly served: ServedModel;
-  readonly asks: readonly Ask[];
-  readonly parameters: Parameters;
-  readonly continues: boolean;
-  readonly signal: AbortSignal;
-}
-
-/** Each choice's index with its parts, one choice after the other; choice i of a prompt has the seed plus i. */
-async function* partsOf({ served, asks, parameters, continues, signal }: Work): AsyncGenerator<{ readonly index: number; readonly part: AnswerPart }> {
-  const { n, temperature, topP, seed, stops } = parameters;
-  for (const [place, { prompt, maxTokens }] of asks.entries()) {
-    for (let i = 0; i < n; i++) {
-      const parts = answer({ served, prompt, maxTokens, temperature, topP, seed: (seed + i) >>> 0, stops, continues, signal });
-      for await (const part of parts) yield { index: place * n + i, part };
-    }
-  }
-}
+const promptTokensOf = (asks: readonly Ask[]): number => asks.reduce((sum, { prompt }) => sum + prompt.length, 0);
 
 function usageOf(asks: readonly Ask[], completionTokens: number): Usage {
-  const promptTokens = asks.reduce((sum, { prompt }) => sum + prompt.length, 0);
+  const promptTokens = promptTokensOf(asks);
   return { prompt_tokens: promptTokens, completion_tokens: completionTokens, total_tokens: promptTokens + completionTokens };
 }
 
-async function whole(head: Head, shape: Shape, work: Work): Promise<object> {
-  const choices: Choice[] = [];
-  let completionTokens = 0;
-  let text = '';
-  let tokens: AnsweredToken[] = [];
-  for await (const { index, part } of partsOf(work)) {
-    if (part.type === 'text') {
-      text += part.text;
-      tokens.push(...part.tokens);
-      continue;
-    }
-    completionTokens += part.completionTokens;
-    choices.push({ index, text, tokens, finishReason: part.finishReason });
-    text = '';
-    tokens = [];
-  }
-  return { ...shape.whole(head, choices), usage: usageOf(work.asks, completionTokens) };
+async function whole(head: Head, shape: Shape, work: Work, count: (part: AnswerPart) => void): Promise<{ readonly body: object }> {
+  const collected = new Collected();
+  await generateChoices(work, (index, part) => {
+    count(part);
+    collected.add(index, part);
+  });
+  return { body: { ...shape.whole(head, collected.choices), usage: usageOf(work.asks, collected.completionTokens) } };
 }
 
-async function streamed(context: ServerContext, request: FastifyRequest, reply: FastifyReply, head: Head, shape: Shape, work: Work): Promise<void> {
-  const { signal, parameters } = work;
+/** @returns when all is generated, with the promise that all is sent */
+async function streamed(context: ServerContext, request: FastifyRequest, reply: FastifyReply, head: Head, shape: Shape, work: Work, count: (part: AnswerPart) => void): Promise<{ readonly sending: Promise<void> }> {
+  const outbox = new Outbox();
+  let completionTokens = 0;
+  const sending = send(context, request, reply, head, shape, work, outbox, () => usageOf(work.asks, completionTokens));
+  try {
+    await generateChoices(work, (index, part) => {
+      count(part);
+      if (part.type === 'end') completionTokens += part.completionTokens;
+      outbox.add(index, part);
+    });
+    outbox.close('whole');
+  } catch (error) {
+    outbox.close({ error });
+  }
+  return { sending };
+}
+
+async function send(context: ServerContext, request: FastifyRequest, reply: FastifyReply, head: Head, shape: Shape, { signal, parameters }: Work, outbox: Outbox, usage: () => Usage): Promise<void> {
   reply.hijack();
   const stream = new EventStream(reply.raw, { 'x-request-id': request.id });
   // With usage asked for, every other chunk says that it has none, as OpenAI's do.
-  const send = (chunk: object): Promise<void> => stream.send(parameters.includeUsage ? { ...chunk, usage: null } : chunk, signal);
+  const write = (chunk: object): Promise<void> => stream.send(parameters.includeUsage ? { ...chunk, usage: null } : chunk, signal);
+  const opened = new Set<number>();
   try {
-    let completionTokens = 0;
-    let opened = -1;
-    for await (const { index, part } of partsOf(work)) {
-      if (index !== opened && shape.opening !== undefined) await send(shape.opening(head, index));
-      opened = index;
-      if (part.type === 'text') {
-        await send(shape.piece(head, index, part.text, part.tokens));
-      } else {
-        completionTokens += part.completionTokens;
-        await send(shape.ending(head, index, part.finishReason));
-      }
+    for await (const { index, text, tokens, finishReason } of outbox.parcels()) {
+      if (!opened.has(index) && shape.opening !== undefined) await write(shape.opening(head, index));
+      opened.add(index);
+      if (text !== '' || tokens.length > 0) await write(shape.piece(head, index, text, tokens));
+      if (finishReason !== undefined) await write(shape.ending(head, index, finishReason));
     }
-    if (parameters.includeUsage) await stream.send({ ...shape.counting(head), usage: usageOf(work.asks, completionTokens) }, signal);
+    if (parameters.includeUsage) await stream.send({ ...shape.counting(head), usage: usage() }, signal);
     stream.done();
   } catch (error) {
     if (reply.raw.destroyed) return;
-    stream.fail(toApiError(error, context, request.id).body);
+    const told = toApiError(error, context, request.id);
+    tallyOf(request).failed = told.status;
+    stream.fail(told.body);
   }
 }
 
 /** Fires when the connection closes before the answer is complete. */
-function clientGone(reply: FastifyReply): AbortSignal {
+export function clientGone(reply: FastifyReply): AbortSignal {
   const controller = new AbortController();
   reply.raw.once('close', () => {
     if (!reply.raw.writableFinished) controller.abort(new ClientGone());
@@ -169,7 +161,25 @@ export class ClientGone extends Error {
 /** What a client is told of anything that was thrown; our own failures are logged and kept general. */
 export function toApiError(error: unknown, context: Pick<ServerContext, 'log' | 'signal'>, requestId: string): ApiError {
   if (error instanceof ApiError) return error;
-  if (context.signal.aborted) return new ApiError(503, 'The server is shutting down.', 'server_error', null, 'shutting_down');
+  if (context.signal.aborted) return new ApiError(503, 'The server is shutting down.', 'server_error', null, 'shutting_down', { 'retry-after': '1' });
+  const expected = GraftError.is(error) ? ofGraft(error) : undefined;
+  if (expected !== undefined) return expected;
   context.log.error(`Request ${requestId} failed: ${reasonOf(error)}`, GraftError.is(error) ? { code: error.code } : { stack: error instanceof Error ? error.stack : undefined });
   return new ApiError(500, `The server failed to answer request ${requestId}; its log says why.`, 'server_error', null, 'internal_error');
+}
+
+/** Failures of the model that a client can do something about, or that a retry can't help. */
+function ofGraft(error: GraftError): ApiError | undefined {
+  switch (error.code) {
+    case 'ADAPTER_BROKEN':
+      return notLoadable(error.message);
+    case 'CONTEXT_LENGTH':
+      return invalid(error.message, null, 'context_length_exceeded');
+    case 'CONSTRAINT_EMPTY':
+      return invalid("The model's vocabulary has no token that goes on with the text as 'response_format' asks.", 'response_format', 'constraint_empty');
+    case 'LOGITS_NOT_FINITE':
+      return new ApiError(500, `The model can't answer: ${error.message}`, 'server_error', 'model', 'model_not_finite', { 'x-should-retry': 'false' });
+    default:
+      return undefined;
+  }
 }

@@ -6,8 +6,8 @@ export const ServeOptions = Type.Object(
     port: Type.Integer({ minimum: 0, maximum: 65535, default: 8080, description: 'port to listen on; 0: any that is free' }),
     host: Type.String({ minLength: 1, default: '127.0.0.1', description: 'address to listen on; another than this machine\'s own needs `api_key`', graftPath: false }),
     api_key: Type.Optional(Type.String({ minLength: 8, description: 'requests must carry it as `Authorization: Bearer <key>`; write it as ${NAME}', graftEnv: true, graftPath: false })),
-    max_concurrent: Type.Integer({ minimum: 1, maximum: 256, default: 4, description: 'requests that generate at once, a token each in turn' }),
-    max_queue: Type.Integer({ minimum: 0, maximum: 10_000, default: 32, description: 'requests that wait for their turn; one more is answered 429' }),
+    max_concurrent: Type.Integer({ minimum: 1, maximum: 1024, default: 32, description: 'requests that are answered at once, in one batch' }),
+    max_queue: Type.Integer({ minimum: 0, maximum: 10_000, default: 128, description: 'requests that wait for their turn; one more is answered 429' }),
     chat_template: Type.Union([Type.Literal('auto'), Type.Literal('model'), Type.Literal('alpaca')], {
       default: 'auto',
       description: 'how messages become a prompt: `model`: the checkpoint\'s own template, else 400; `alpaca`: the frame of instruction tuning; `auto`: the first that there is',

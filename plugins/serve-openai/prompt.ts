@@ -7,21 +7,21 @@ import type { ServeOptions } from './options.ts';
 type ChatTemplate = ServeOptions['chat_template'];
 
 /**
- * The prompts of a completion: one for a string or a list of ids, several for a list of either.
- * @throws ApiError 400 for an empty prompt or an id that the vocabulary lacks
+ * The texts of a parameter: one for a string or a list of ids, several for a list of either.
+ * @throws ApiError 400 for an empty text or an id that the vocabulary lacks
  */
-export function completionPrompts(prompt: CompletionBody['prompt'], tokenizer: Tokenizer): readonly Int32Array[] {
-  const list: readonly (string | readonly number[])[] = typeof prompt === 'string' ? [prompt] : isIds(prompt) ? [prompt] : prompt;
+export function textsOf(param: string, given: CompletionBody['prompt'], tokenizer: Tokenizer): readonly Int32Array[] {
+  const list: readonly (string | readonly number[])[] = typeof given === 'string' ? [given] : isIds(given) ? [given] : given;
   return list.map((item) => {
     const ids = typeof item === 'string' ? tokenizer.encode(item) : Int32Array.from(item);
-    if (ids.length === 0) throw invalid("Invalid value for 'prompt': it has no tokens.", 'prompt', 'invalid_value');
+    if (ids.length === 0) throw invalid(`Invalid value for '${param}': it has no tokens.`, param, 'invalid_value');
     const outside = ids.find((id) => id >= tokenizer.vocabSize);
-    if (outside !== undefined) throw invalid(`Invalid value for 'prompt': token ${outside} is not in the vocabulary of ${tokenizer.vocabSize}.`, 'prompt', 'invalid_value');
+    if (outside !== undefined) throw invalid(`Invalid value for '${param}': token ${outside} is not in the vocabulary of ${tokenizer.vocabSize}.`, param, 'invalid_value');
     return ids;
   });
 }
 
-const isIds = (prompt: Exclude<CompletionBody['prompt'], string>): prompt is number[] => typeof prompt[0] === 'number';
+const isIds = (given: Exclude<CompletionBody['prompt'], string>): given is number[] => typeof given[0] === 'number';
 
 /**
  * Renders messages as the prompt for the assistant's next turn.

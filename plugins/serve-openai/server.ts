@@ -1,28 +1,31 @@
 /** The HTTP server: who may ask, how failures are told, when it stops. */
 import { createHash, randomUUID, timingSafeEqual } from 'node:crypto';
-import { fastify, type FastifyError, type FastifyInstance, type FastifyRequest } from 'fastify';
+import { fastify, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { GraftError, reasonOf, type RunningServer, type ServeCall } from 'graft';
 import { ApiError, invalid, wrongKey } from './api-error.ts';
 import { bodyError, type SchemaComplaint } from './body.ts';
 import { chatRoute } from './chat.ts';
 import { completionRoute } from './completions.ts';
 import type { ServerContext } from './context.ts';
+import { embeddingRoute } from './embeddings.ts';
 import { ClientGone, toApiError } from './exchange.ts';
 import { Gate } from './gate.ts';
 import { modelRoutes } from './models.ts';
 import { requireProtection, type ServeOptions } from './options.ts';
+import { tellOf } from './tally.ts';
 
 /**
  * Listens until closed.
  * @throws GraftError `SERVE_UNPROTECTED`, `PORT_IN_USE`, `SERVE_LISTEN`, each with the option at fault
  */
-export async function startServer({ config, models, log, signal, scope }: ServeCall<ServeOptions>): Promise<RunningServer> {
+export async function startServer({ config, models, log, signal, scope, emit }: ServeCall<ServeOptions>): Promise<RunningServer> {
   requireProtection(config);
   const [stopping, draining] = [new AbortController(), new AbortController()];
   const context: ServerContext = {
     models,
     options: config,
     log,
+    emit,
     gate: new Gate({ concurrent: config.max_concurrent, queue: config.max_queue }),
     signal: AbortSignal.any([signal, stopping.signal]),
   };
@@ -49,6 +52,11 @@ function application(context: ServerContext, draining: AbortSignal): FastifyInst
     // A request that has arrived is answered, also while the server closes.
     return503OnClosing: false,
     genReqId: () => `req_${randomUUID().replaceAll('-', '')}`,
+    // An address that can't be decoded gets past no hook.
+    frameworkErrors: (error, request, reply) => {
+      const told = ofFastify(error) ?? toApiError(error, context, request.id);
+      void (reply as FastifyReply).status(told.status).headers({ ...told.allHeaders, 'x-request-id': request.id }).send(told.body);
+    },
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false, allErrors: true, strict: false } },
     schemaErrorFormatter: (errors) => bodyError(errors as unknown as readonly SchemaComplaint[]),
   });
@@ -59,6 +67,7 @@ function application(context: ServerContext, draining: AbortSignal): FastifyInst
     // A connection whose answer is complete would otherwise be kept alive for a next request.
     reply.raw.once('finish', () => draining.aborted && setImmediate(() => app.server.closeIdleConnections()));
     void reply.header('x-request-id', request.id);
+    tellOf(request, reply, context.emit);
     if (context.options.api_key !== undefined) requireKey(request, context.options.api_key);
   });
   app.setNotFoundHandler((request) => {
@@ -67,11 +76,12 @@ function application(context: ServerContext, draining: AbortSignal): FastifyInst
   app.setErrorHandler((error: FastifyError | Error, request, reply) => {
     if (error instanceof ClientGone || reply.raw.destroyed) return reply.hijack();
     const told = ofFastify(error) ?? toApiError(error, context, request.id);
-    return reply.status(told.status).headers(told.headers).send(told.body);
+    return reply.status(told.status).headers(told.allHeaders).send(told.body);
   });
   modelRoutes(app, context);
   completionRoute(app, context);
   chatRoute(app, context);
+  embeddingRoute(app, context);
   return app;
 }
 
@@ -86,6 +96,8 @@ function ofFastify(error: FastifyError | Error): ApiError | undefined {
       return new ApiError(415, 'The request body must be JSON: send the header content-type: application/json.', 'invalid_request_error');
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
       return new ApiError(413, 'The request body is larger than 8 MiB.', 'invalid_request_error', null, 'body_too_large');
+    case 'FST_ERR_BAD_URL':
+      return invalid('The request URL is not valid: a percent sign begins no escape in it.', null, 'invalid_url');
     default:
       return undefined;
   }
