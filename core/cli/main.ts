@@ -26,6 +26,7 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   pause: { summary: 'checkpoint jobs and give back what they take', load: async () => (await import('./commands/jobs.ts')).pauseCommand() },
   retry: { summary: 'try jobs that failed or were cancelled again', load: async () => (await import('./commands/jobs.ts')).retryCommand() },
   rm: { summary: 'forget jobs', load: async () => (await import('./commands/jobs.ts')).rmCommand() },
+  keys: { summary: 'make, list and end API keys of the daemon', load: async () => (await import('./commands/keys.ts')).keysCommand() },
   merge: { summary: 'fold adapters into the weights and write a checkpoint', load: async () => (await import('./commands/merge.ts')).mergeCommand() },
   plugins: { summary: 'list, explain and scaffold plugins', load: async () => (await import('./commands/plugins.ts')).pluginsCommand() },
   doctor: { summary: 'say what this machine can do and what it lacks', load: async () => (await import('./commands/doctor.ts')).doctorCommand() },

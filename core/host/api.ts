@@ -1,24 +1,24 @@
 /** What the daemon's commands ask of it over HTTP, below `/graft/v1`. OpenAI's routes are the serve plugins'. */
-import { createHash, randomUUID, timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { isAbsolute } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { fastify, type FastifyInstance } from 'fastify';
+import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
 import type { Job, JobState } from '../contracts/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 import type { Daemon } from './daemon.ts';
+import { openHttp, type HttpConfig } from './http.ts';
+import { keyRoutes } from './key-routes.ts';
 import { openAiRoutes } from './openai/routes.ts';
 import { JOB_ACTIONS, type JobAction } from './job-action.ts';
 import type { Submission } from './submissions.ts';
+import type { Access } from './trust/access.ts';
 
-/** Milliseconds between two looks for events to follow. */
-const FOLLOW_MS = 300;
+/** Milliseconds between two looks at the state of a job that is followed and tells nothing. */
+const FOLLOW_MS = 2000;
 const EVENTS_AT_ONCE = 500;
 /** Milliseconds without an event after which an empty line says that the connection lives. */
 const QUIET_MS = 15_000;
-const BODY_LIMIT = 1024 * 1024;
 
 const submission = Type.Object(
   {
@@ -39,14 +39,13 @@ const submission = Type.Object(
 );
 const STATE_IN_WORDS: Readonly<Record<JobState, string>> = { waiting: 'waits', running: 'runs', paused: 'is paused', succeeded: 'has succeeded', failed: 'has failed', cancelled: 'has been cancelled' };
 
-const STATUS_OF_CODE: Readonly<Record<string, number>> = { JOB_UNKNOWN: 404, JOB_STATE: 409, DRAINING: 503, DISK_FULL: 507 };
+const STATUS_OF_CODE: Readonly<Record<string, number>> = { JOB_UNKNOWN: 404, JOB_STATE: 409, DRAINING: 503, DISK_FULL: 507, UNAUTHORIZED: 401, SCOPE_MISSING: 403, KEY_UNKNOWN: 404, KEY_EXISTS: 409 };
 
-/** @param token that requests must bring */
-export function buildApi(daemon: Daemon, token: string): FastifyInstance {
-  const app = fastify({ logger: false, genReqId: () => `req_${randomUUID().replaceAll('-', '')}`, bodyLimit: BODY_LIMIT, forceCloseConnections: true, ajv: { customOptions: { coerceTypes: false, removeAdditional: false, strict: false } } });
+export function buildApi(daemon: Daemon, access: Access, http: HttpConfig): FastifyInstance {
+  const app = openHttp(http);
   app.setErrorHandler((error: Error & { readonly statusCode?: number; readonly validation?: unknown }, _request, reply) => {
     if (GraftError.is(error)) {
-      const status = error.code === 'UNAUTHORIZED' ? 401 : (STATUS_OF_CODE[error.code] ?? 400);
+      const status = STATUS_OF_CODE[error.code] ?? 400;
       return reply.status(status).send({ error: { code: error.code, message: error.message, hint: error.hint ?? null } });
     }
     const status = error.validation !== undefined ? 400 : (error.statusCode ?? 500);
@@ -63,23 +62,18 @@ export function buildApi(daemon: Daemon, token: string): FastifyInstance {
     }
   });
   health(app, daemon);
-  void app.register(async (open) => openAiRoutes(open, daemon.openAi()));
-  // Whatever is registered here needs the token, however its path is written.
+  void app.register(async (openAi) => openAiRoutes(openAi, { ...daemon.openAi(), access }));
+  // Whatever is registered here needs the daemon's token or a key for everything, however its path is written.
   void app.register(async (guarded) => {
     guarded.addHook('onRequest', async (request) => {
-      if (!isToken(request.headers.authorization, token)) throw new GraftError('UNAUTHORIZED', 'This request brings no token, or a wrong one.');
+      access.requireAdmin(request);
     });
     jobs(guarded, daemon);
     guarded.get('/graft/v1/plugins', async () => ({ report: daemon.plugins() }));
     logs(guarded, daemon);
+    keyRoutes(guarded, daemon.keys);
   });
   return app;
-}
-
-function isToken(header: string | undefined, token: string): boolean {
-  const given = /^Bearer\s+(.+)$/i.exec(header ?? '')?.[1] ?? '';
-  const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
-  return timingSafeEqual(digest(given), digest(token));
 }
 
 function health(app: FastifyInstance, daemon: Daemon): void {
@@ -152,7 +146,7 @@ async function stream(to: ServerResponse, daemon: Daemon, id: string, { after, f
       to.write('\n');
       quietSince = performance.now();
     }
-    await sleep(FOLLOW_MS);
+    await daemon.runs.changed(id, FOLLOW_MS);
   }
 }
 

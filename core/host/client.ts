@@ -7,6 +7,7 @@ import type { JobAction } from './job-action.ts';
 import type { Attempt, StoredEvent } from './run-store.ts';
 import { addressFileOf, defaultStateDir, type DaemonAddress } from './state-dir.ts';
 import type { Submission } from './submissions.ts';
+import type { ApiKey } from './trust/api-keys.ts';
 
 export class DaemonClient {
   readonly #address: DaemonAddress;
@@ -53,6 +54,19 @@ export class DaemonClient {
 
   async remove(id: string): Promise<void> {
     await this.#ask('DELETE', `/jobs/${encodeURIComponent(id)}`);
+  }
+
+  async keys(): Promise<readonly ApiKey[]> {
+    return (await this.#ask<{ keys: readonly ApiKey[] }>('GET', '/keys')).keys;
+  }
+
+  /** @returns a new key with its secret, which is never seen again */
+  addKey(name: string, scopes: readonly string[]): Promise<{ readonly key: ApiKey; readonly secret: string }> {
+    return this.#ask('POST', '/keys', { name, scopes });
+  }
+
+  async revokeKey(name: string): Promise<void> {
+    await this.#ask('DELETE', `/keys/${encodeURIComponent(name)}`);
   }
 
   /** What a job has told, oldest first; with `follow` as it comes, until the job has ended. */

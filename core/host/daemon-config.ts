@@ -3,6 +3,7 @@ import { Type, type Static } from 'typebox';
 import { readDocument, topKeys } from '../config/index.ts';
 import { checkOptions } from '../config/options.ts';
 import type { Resources } from '../contracts/index.ts';
+import { httpSchema } from './http.ts';
 import { defaultStateDir } from './state-dir.ts';
 
 const auto = (schema: ReturnType<typeof Type.Number> | ReturnType<typeof Type.Integer>, description: string) => Type.Union([Type.Literal('auto'), schema], { default: 'auto', description });
@@ -30,8 +31,9 @@ export type ServedBase = Static<typeof servedBase>;
 /** What `graft daemon --config` reads. */
 export const daemonSchema = Type.Object({
   state_dir: Type.Optional(Type.String({ graftPath: true, graftEnv: true, description: 'Folder of the database, its backups and what was submitted, one daemon to a folder. Default: `GRAFT_STATE`, else `~/.graft`.' })),
-  host: Type.String({ default: '127.0.0.1', description: 'Address to listen on.' }),
+  host: Type.String({ default: '127.0.0.1', description: "Address to listen on; another than this machine's own needs an API key." }),
   port: Type.Integer({ minimum: 0, maximum: 65535, default: 7474, description: 'Port to listen on; 0: any that is free.' }),
+  http: httpSchema,
   queue: Type.String({ default: 'sqlite', description: 'The queue plugin.' }),
   plugins: Type.Array(Type.String({ graftPath: true, graftEnv: true }), { default: [], description: 'Folders to look for further plugins in.' }),
   capacity: Type.Object(

@@ -1,7 +1,5 @@
 /** The host: a queue of runs, the processes that they run in, and what is known of them, for as long as it is left running. */
-import { randomBytes } from 'node:crypto';
 import { rm } from 'node:fs/promises';
-import { isIPv4 } from 'node:net';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import packageJson from '../../package.json' with { type: 'json' };
@@ -15,12 +13,16 @@ import { AdapterStore } from './models/adapter-store.ts';
 import { Models } from './models/models.ts';
 import { FileStore } from './openai/file-store.ts';
 import { FineTuningStore } from './openai/fine-tuning-store.ts';
-import type { OpenAiOptions } from './openai/routes.ts';
+import type { OpenAiParts } from './openai/routes.ts';
 import { openHost, type Host } from './open-host.ts';
 import { runPayloadOf } from './run-payload.ts';
 import { RunStore, type Standing } from './run-store.ts';
 import { HostState } from './state.ts';
 import { Submissions, type Submission } from './submissions.ts';
+import { Access } from './trust/access.ts';
+import { ApiKeys } from './trust/api-keys.ts';
+import { isLoopback } from './trust/origin.ts';
+import { newToken } from './trust/secret.ts';
 
 const MIB = 2 ** 20;
 const BACKUP_MS = 3_600_000;
@@ -37,6 +39,7 @@ export interface DescribedJob extends Job {
 
 export class Daemon {
   readonly queue: Queue;
+  readonly keys: ApiKeys;
   readonly runs: RunStore;
   readonly adapters: AdapterStore;
   readonly files: FileStore;
@@ -58,6 +61,7 @@ export class Daemon {
     this.#host = host;
     this.log = log;
     this.queue = queue;
+    this.keys = new ApiKeys(state.database);
     this.runs = new RunStore(state.database);
     this.capacity = capacityOf(config);
     this.#config = config;
@@ -87,11 +91,11 @@ export class Daemon {
    * @throws GraftError `STATE_LOCKED`, `DATABASE_CORRUPT`, `QUEUE_UNKNOWN`, `PORT_IN_USE`, `HOST_UNPROTECTED`
    */
   static async start(config: DaemonConfig, log: Logger): Promise<Daemon> {
-    if (!isLoopback(config.host)) throw new GraftError('HOST_UNPROTECTED', `The daemon listens on this machine alone, and ${config.host} is not 127.0.0.1, ::1 or localhost.`, { hint: 'Put a proxy that asks for credentials before it.' });
     const state = HostState.open(config.state_dir);
     let host: Host | undefined;
     let daemon: Daemon | undefined;
     try {
+      refuseUnprotected(config, state);
       host = await openHost({ pluginDirs: config.plugins, watch: true, log, setupMs: config.setup_seconds * 1000 });
       daemon = new Daemon(config, state, host, await openQueue(config, host, state, log), log);
       await daemon.#backUp();
@@ -142,7 +146,7 @@ export class Daemon {
   }
 
   /** What OpenAI's routes stand on. */
-  openAi(): OpenAiOptions {
+  openAi(): OpenAiParts {
     const { files, runs, models, log } = this;
     const { uploads } = this.#config;
     return {
@@ -218,9 +222,10 @@ export class Daemon {
     return this.#dispatcher.draining ? 'The daemon is ending.' : this.#dispatcher.waits.get(job.id);
   }
 
-  async #listen({ host, port }: DaemonConfig): Promise<void> {
-    const token = randomBytes(32).toString('base64url');
-    this.#api = buildApi(this, token);
+  async #listen({ host, port, http }: DaemonConfig): Promise<void> {
+    const token = newToken();
+    const access = new Access({ keys: this.keys, token, local: isLoopback(host), allowedHosts: http.allowed_hosts, allowedOrigins: http.allowed_origins });
+    this.#api = buildApi(this, access, http);
     try {
       await this.#api.listen({ host, port });
     } catch (error) {
@@ -246,6 +251,8 @@ async function openQueue(config: DaemonConfig, host: Host, state: HostState, log
   return lease.value.open({ database: state.database, log });
 }
 
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
+/** Whoever can reach another address than this machine's own must bring a key, so there must be one. */
+function refuseUnprotected({ host, state_dir }: DaemonConfig, state: HostState): void {
+  if (isLoopback(host) || new ApiKeys(state.database).any) return;
+  throw new GraftError('HOST_UNPROTECTED', `${host} can be reached by other machines, and there is no API key that they would have to bring.`, { hint: `Make one with \`graft keys add <name> --scope infer --state ${state_dir}\`, or listen on 127.0.0.1.` });
 }

@@ -79,6 +79,8 @@ const PACE_STEPS = 20;
 
 export class RunStore {
   readonly #db: Database;
+  /** Of those who wait for something new of a job. */
+  readonly #jobToWaiting = new Map<string, Set<() => void>>();
 
   constructor(database: Database) {
     this.#db = database;
@@ -104,6 +106,7 @@ export class RunStore {
        WHERE job_id = :jobId AND number = :number`,
       { jobId, number, now: Date.now(), exitCode: end.exitCode, signal: end.signal, reason: end.reason, lastLines: JSON.stringify(end.lastLines ?? []), peakBytes: end.peakBytes },
     );
+    this.#wake(jobId);
   }
 
   attempts(jobId: string): readonly Attempt[] {
@@ -118,6 +121,22 @@ export class RunStore {
         this.#db.run('INSERT INTO host_events (job_id, at, event) VALUES (:jobId, :at, :event)', { jobId, at, event: JSON.stringify(event) });
       }
       this.recordNumbers(jobId, told.map(({ event }) => event));
+    });
+    this.#wake(jobId);
+  }
+
+  /** Resolves when a job tells something or an attempt at it ends, or after some milliseconds: thousands may wait at once, and cost nothing while nothing happens. */
+  async changed(jobId: string, ms: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const waiting = this.#jobToWaiting.get(jobId) ?? new Set();
+      const done = (): void => {
+        clearTimeout(timer);
+        waiting.delete(done);
+        if (waiting.size === 0) this.#jobToWaiting.delete(jobId);
+        resolve();
+      };
+      const timer = setTimeout(done, ms);
+      this.#jobToWaiting.set(jobId, waiting.add(done));
     });
   }
 
@@ -195,6 +214,10 @@ export class RunStore {
     this.#db.transaction(() => {
       for (const table of ['host_runs', 'host_attempts', 'host_events', 'host_metrics', 'host_results']) this.#db.run(`DELETE FROM ${table} WHERE job_id = :jobId`, { jobId });
     });
+  }
+
+  #wake(jobId: string): void {
+    for (const done of [...(this.#jobToWaiting.get(jobId) ?? [])]) done();
   }
 
   /** A step that is done again after going back to a checkpoint takes the place of what it was. */

@@ -40,6 +40,10 @@ const STATUS_OF_CODE: Readonly<Record<string, readonly [status: number, type: Er
   ADAPTER_BROKEN: [400, 'invalid_request_error'],
   DISK_FULL: [507, 'server_error'],
   DRAINING: [503, 'server_error'],
+  UNAUTHORIZED: [401, 'authentication_error'],
+  SCOPE_MISSING: [403, 'permission_error'],
+  HOST_FORBIDDEN: [421, 'permission_error'],
+  ORIGIN_FORBIDDEN: [403, 'permission_error'],
 };
 
 /** @param failed is told of what nobody foresaw, which the client is not */

@@ -8,7 +8,7 @@ import { forward, type Forwarded } from './proxy.ts';
 
 /** Milliseconds that a request waits for a model that is still loading. */
 const PATIENCE_MS = 120_000;
-const ROUTES = ['/v1/chat/completions', '/v1/completions', '/v1/embeddings'] as const;
+export const INFERENCE_ROUTES = ['/v1/chat/completions', '/v1/completions', '/v1/embeddings'] as const;
 export const INFERENCE_BODY_LIMIT = 8 * 2 ** 20;
 
 export interface InferenceOptions {
@@ -33,7 +33,7 @@ const unloadBody = Type.Object({ lora_name: Type.String({ minLength: 1 }), lora_
 
 export function inferenceRoutes(app: FastifyInstance, options: InferenceOptions): void {
   const { models } = options;
-  for (const route of ROUTES) app.post(route, { bodyLimit: INFERENCE_BODY_LIMIT }, (request, reply) => infer(options, route, request, reply));
+  for (const route of INFERENCE_ROUTES) app.post(route, { bodyLimit: INFERENCE_BODY_LIMIT }, (request, reply) => infer(options, route, request, reply));
 
   app.get('/v1/models', async () => ({ object: 'list', data: models.list().map(described) }));
   // A wildcard, since an id may have slashes; clients send them as %2F, people as they are.

@@ -2,20 +2,39 @@
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from '../../contracts/index.ts';
 import { reasonOf } from '../../kernel/errors.ts';
+import type { Access } from '../trust/access.ts';
+import type { Scope } from '../trust/api-keys.ts';
 import { ApiError, toApiError } from './api-error.ts';
 import { fileRoutes, type FileOptions } from './files.ts';
 import { fineTuningRoutes, type FineTuningOptions } from './fine-tuning.ts';
-import { inferenceRoutes, type InferenceOptions } from './inference.ts';
+import { INFERENCE_ROUTES, inferenceRoutes, type InferenceOptions } from './inference.ts';
 
-export interface OpenAiOptions extends InferenceOptions, FileOptions {
+/** What the routes stand on, beside who may use them. */
+export interface OpenAiParts extends InferenceOptions, FileOptions {
   readonly log: Logger;
   readonly fineTuning: FineTuningOptions;
+}
+
+export interface OpenAiOptions extends OpenAiParts {
+  readonly access: Access;
+}
+
+const UNKNOWN = '/v1/*';
+
+/** What a key must be for at a route; what is not named here is for those who may do everything. */
+function scopeOf(method: string, route: string): Scope | undefined {
+  if (route === UNKNOWN) return undefined;
+  if (route.startsWith('/v1/files') || route.startsWith('/v1/fine_tuning/')) return 'train';
+  const asks = (INFERENCE_ROUTES as readonly string[]).includes(route) || (route.startsWith('/v1/models') && (method === 'GET' || method === 'HEAD'));
+  return asks ? 'infer' : 'admin';
 }
 
 /** To be registered in a context of its own, so that its error handler is for these routes alone. */
 export async function openAiRoutes(app: FastifyInstance, options: OpenAiOptions): Promise<void> {
   app.addHook('onRequest', async (request, reply) => {
     void reply.header('x-request-id', request.id);
+    if (options.access.shareWithPages(request, reply)) return reply.status(204).send();
+    options.access.require(request, scopeOf(request.method, request.routeOptions.url ?? ''));
   });
   app.setErrorHandler((error: Error, request, reply) => {
     // Nobody is there to be told.
@@ -26,7 +45,7 @@ export async function openAiRoutes(app: FastifyInstance, options: OpenAiOptions)
   inferenceRoutes(app, options);
   await fileRoutes(app, options);
   fineTuningRoutes(app, options.fineTuning);
-  app.all('/v1/*', (request) => {
+  app.all(UNKNOWN, (request) => {
     throw new ApiError(404, `Unknown request URL: ${request.method} ${request.url}.`, 'invalid_request_error', null, 'unknown_url');
   });
 }
