@@ -13,7 +13,7 @@ const DAY_MS = 86_400_000;
 /** Milliseconds without a sign of life after which a daemon in another container counts as gone: none is ever busy for so long. */
 const UNSEEN_MS = 60_000;
 /** What the name of a backup that is being written has in it, and those of SQLite's own files beside it. */
-const WRITING = '.writing';
+export const BACKUP_WRITING = '.writing';
 
 export class HostState {
   readonly dir: string;
@@ -58,11 +58,11 @@ export class HostState {
     const newest = backupsIn(dir).at(-1);
     if (newest !== undefined && now - madeAt(newest) < DAY_MS) return;
     // Whatever has the name of a backup is whole.
-    for (const name of readdirSync(dir)) if (name.includes(WRITING)) rmSync(join(dir, name));
+    for (const name of readdirSync(dir)) if (name.includes(BACKUP_WRITING)) rmSync(join(dir, name));
     const file = join(dir, `graft-${now}.db`);
-    await this.database.copyTo(`${file}${WRITING}`);
-    await syncFile(`${file}${WRITING}`);
-    renameSync(`${file}${WRITING}`, file);
+    await this.database.copyTo(`${file}${BACKUP_WRITING}`);
+    await syncFile(`${file}${BACKUP_WRITING}`);
+    renameSync(`${file}${BACKUP_WRITING}`, file);
     await syncFolder(dir);
     for (const old of backupsIn(dir).slice(0, -KEPT_BACKUPS)) rmSync(old);
   }

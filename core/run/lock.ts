@@ -28,7 +28,12 @@ interface Holder {
  * @throws GraftError `RUN_LOCKED` naming the process that holds it
  */
 export function lockRun(dir: string): () => void {
-  return lock(join(dir, 'run.lock'), { code: 'RUN_LOCKED', what: dir });
+  return lock(lockFileOf(dir), { code: 'RUN_LOCKED', what: dir });
+}
+
+/** The lock inside a run directory. */
+export function lockFileOf(dir: string): string {
+  return join(dir, 'run.lock');
 }
 
 /**
