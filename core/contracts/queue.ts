@@ -108,8 +108,13 @@ export interface Queue {
   resume(id: string): Promise<Job | undefined>;
   /** A job that failed or was cancelled waits again, with all of its attempts. */
   retry(id: string): Promise<Job | undefined>;
-  /** Forgets a job that has ended, or is paused. */
-  remove(id: string): Promise<boolean>;
+  /**
+   * Forgets a job that has ended, or is paused.
+   * @param forget removes what else is kept of it, in the same transaction: all of it happens or nothing
+   */
+  remove(id: string, forget?: () => void): Promise<boolean>;
+  /** How many jobs there are in each state. */
+  count(): Promise<Readonly<Record<JobState, number>>>;
 }
 
 export interface QueueProvider {

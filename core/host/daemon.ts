@@ -6,6 +6,7 @@ import packageJson from '../../package.json' with { type: 'json' };
 import type { Job, KernelReport, Logger, Queue, QueueProvider, Resources } from '../contracts/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 import { buildApi } from './api.ts';
+import { cleanUp } from './cleanup.ts';
 import { capacityOf, type DaemonConfig } from './daemon-config.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { JOB_ACTIONS, type JobAction } from './job-action.ts';
@@ -97,7 +98,9 @@ export class Daemon {
     try {
       refuseUnprotected(config, state);
       host = await openHost({ pluginDirs: config.plugins, watch: true, log, setupMs: config.setup_seconds * 1000 });
-      daemon = new Daemon(config, state, host, await openQueue(config, host, state, log), log);
+      const queue = await openQueue(config, host, state, log);
+      daemon = new Daemon(config, state, host, queue, log);
+      await cleanUp({ stateDir: state.dir, submittedDir: state.submittedDir, runDirs: daemon.runs.directories(), queue, queueName: config.queue, database: state.database, log });
       await daemon.#backUp();
       await daemon.#dispatcher.start();
       await daemon.#listen(config);
@@ -135,8 +138,7 @@ export class Daemon {
   /** Forgets a job and what is known of its run; the run directory stays. */
   async remove(id: string): Promise<boolean> {
     const job = await this.queue.get(id);
-    if (job === undefined || !(await this.queue.remove(id))) return false;
-    this.runs.remove(id);
+    if (job === undefined || !(await this.queue.remove(id, () => this.runs.remove(id)))) return false;
     await rm(runPayloadOf(job).configFile, { force: true });
     return true;
   }

@@ -92,6 +92,11 @@ export class RunStore {
     return this.#db.get('SELECT dir FROM host_runs WHERE job_id = :jobId', { jobId })?.['dir'] as string | undefined;
   }
 
+  /** Of all runs that are known. */
+  directories(): readonly string[] {
+    return this.#db.all('SELECT dir FROM host_runs').map((row) => row['dir'] as string);
+  }
+
   setDirectory(jobId: string, dir: string): void {
     this.#db.run('INSERT INTO host_runs (job_id, dir) VALUES (:jobId, :dir) ON CONFLICT (job_id) DO UPDATE SET dir = excluded.dir', { jobId, dir });
   }

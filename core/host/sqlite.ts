@@ -1,5 +1,5 @@
 /** The one file that knows which SQLite it is: @photostructure/sqlite, node:sqlite's API with binaries for every platform in its package. */
-import { DatabaseSync, type StatementSyncInstance } from '@photostructure/sqlite';
+import { backup, DatabaseSync, type StatementSyncInstance } from '@photostructure/sqlite';
 import type { Database, SqlParameters, SqlRow } from '../contracts/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 
@@ -75,9 +75,19 @@ export class SqliteDatabase implements Database {
     });
   }
 
-  /** Writes a whole copy, which must not exist yet, beside whatever is going on. */
-  copyTo(file: string): void {
-    this.run('VACUUM INTO :file', { file });
+  /**
+   * Writes a whole copy, which must not exist yet, beside whatever is going on: in a thread, and through a connection of its own, so that no write waits for it. One step copies it all, for a copy
+   * in several begins again at each write between them.
+   */
+  async copyTo(file: string): Promise<void> {
+    const reader = new DatabaseSync(this.#file, { readOnly: true, timeout: BUSY_MS });
+    try {
+      await backup(reader, file, { rate: -1 });
+    } catch (error) {
+      throw this.#told(error);
+    } finally {
+      reader.close();
+    }
   }
 
   /** Leaves one file: this library keeps statements, and with them the write-ahead log, beyond the closing. */

@@ -10,8 +10,10 @@ import { addressFileOf, type DaemonAddress } from './state-dir.ts';
 /** Backups that are kept, a day apart at least. */
 const KEPT_BACKUPS = 7;
 const DAY_MS = 86_400_000;
-/** How the name of a backup that is being written ends. */
-const WRITING = '.writing';
+/** Milliseconds without a sign of life after which a daemon in another container counts as gone: none is ever busy for so long. */
+const UNSEEN_MS = 60_000;
+/** What the name of a backup that is being written has in it, and those of SQLite's own files beside it. */
+export const BACKUP_WRITING = '.writing';
 
 export class HostState {
   readonly dir: string;
@@ -36,7 +38,7 @@ export class HostState {
     } catch (error) {
       throw new GraftError('STATE_UNWRITABLE', `The state folder ${dir} can't be made: ${reasonOf(error)}.`, { hint: 'Name another one as state_dir.', cause: error });
     }
-    const release = lock(join(dir, 'daemon.lock'), { code: 'STATE_LOCKED', what: dir });
+    const release = lock(join(dir, 'daemon.lock'), { code: 'STATE_LOCKED', what: dir, unseenMs: UNSEEN_MS });
     try {
       return new HostState(dir, openDatabase(dir), release);
     } catch (error) {
@@ -56,11 +58,11 @@ export class HostState {
     const newest = backupsIn(dir).at(-1);
     if (newest !== undefined && now - madeAt(newest) < DAY_MS) return;
     // Whatever has the name of a backup is whole.
-    for (const name of readdirSync(dir)) if (name.endsWith(WRITING)) rmSync(join(dir, name));
+    for (const name of readdirSync(dir)) if (name.includes(BACKUP_WRITING)) rmSync(join(dir, name));
     const file = join(dir, `graft-${now}.db`);
-    this.database.copyTo(`${file}${WRITING}`);
-    await syncFile(`${file}${WRITING}`);
-    renameSync(`${file}${WRITING}`, file);
+    await this.database.copyTo(`${file}${BACKUP_WRITING}`);
+    await syncFile(`${file}${BACKUP_WRITING}`);
+    renameSync(`${file}${BACKUP_WRITING}`, file);
     await syncFolder(dir);
     for (const old of backupsIn(dir).slice(0, -KEPT_BACKUPS)) rmSync(old);
   }

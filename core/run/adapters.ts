@@ -5,6 +5,9 @@ import type { Graft } from '../contracts/index.ts';
 import { GraftError } from '../kernel/errors.ts';
 import { syncFolder, syncTree } from './durable.ts';
 
+/** How the name of a folder that is being written ends. */
+export const WRITING = '.writing';
+
 /** Folder of one graft in `adapters/` and in a checkpoint: its place in the config's `inject:` and its name. */
 export function graftFolder(index: number, graft: Pick<Graft, 'name'>): string {
   return `${index}-${graft.name.replaceAll(/[^\w.-]+/g, '-')}`;
@@ -31,14 +34,25 @@ export async function saveGrafts(grafts: readonly Graft[], dir: string): Promise
  * @returns the names of the folders in it, in the order of the grafts
  */
 export async function saveAdapters(grafts: readonly Graft[], dir: string): Promise<readonly string[]> {
-  const aside = `${dir}.writing`;
+  const aside = `${dir}${WRITING}`;
   await rm(aside, { recursive: true, force: true });
-  const folders = await saveGrafts(grafts, aside);
-  await syncTree(aside);
+  const folders = await save(grafts, aside);
   await rm(dir, { recursive: true, force: true });
   await rename(aside, dir);
   await syncFolder(dirname(dir));
   return folders.map((folder) => basename(folder));
+}
+
+async function save(grafts: readonly Graft[], aside: string): Promise<readonly string[]> {
+  try {
+    const folders = await saveGrafts(grafts, aside);
+    await syncTree(aside);
+    return folders;
+  } catch (error) {
+    // On a full disk it would keep room from what is to be written next.
+    await rm(aside, { recursive: true, force: true });
+    throw error;
+  }
 }
 
 /**

@@ -9,7 +9,7 @@ import { filesUnder, syncFolder, syncTree, writeJson } from './durable.ts';
 /** The file that makes a folder a checkpoint; written last. */
 const MANIFEST = 'checkpoint.json';
 /** How the name of a folder that is being written begins. */
-const WRITING = '.writing-';
+export const WRITING = '.writing-';
 const FORMAT = 1;
 const DEFAULT_KEEP = 2;
 

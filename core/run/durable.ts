@@ -1,14 +1,23 @@
 /** Writing so that what is there after a crash or a power cut is whole. */
 import { closeSync, fsyncSync, openSync } from 'node:fs';
-import { open, readdir, rename, stat, writeFile } from 'node:fs/promises';
+import { open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
+
+/** How the name of a file that is being written ends, before it takes its place. */
+export const ASIDE = /\.\d+\.tmp$/;
 
 /** Replaces a file in one move: a reader sees the old text or the new, never a part. @param mode who may read it */
 export async function writeText(path: string, text: string, mode?: number): Promise<void> {
   const aside = `${path}.${process.pid}.tmp`;
-  await writeFile(aside, text, { mode });
-  await syncFile(aside);
-  await rename(aside, path);
+  try {
+    await writeFile(aside, text, { mode });
+    await syncFile(aside);
+    await rename(aside, path);
+  } catch (error) {
+    // On a full disk it would keep room from what is to be written next.
+    await rm(aside, { force: true });
+    throw error;
+  }
   await syncFolder(dirname(path));
 }
 

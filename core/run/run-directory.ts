@@ -6,7 +6,7 @@ import { stringify } from 'yaml';
 import type { DatasetStats, EngineInfo, TrainPlan } from '../contracts/index.ts';
 import type { RunConfig } from '../config/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
-import { syncFolder, writeJson, writeText } from './durable.ts';
+import { ASIDE, syncFolder, writeJson, writeText } from './durable.ts';
 import { lockRun } from './lock.ts';
 
 const FORMAT = 1;
@@ -104,7 +104,7 @@ export class RunDirectory {
     const absolute = resolve(dir);
     const record = await readRunRecord(absolute);
     const release = lockRun(absolute);
-    for (const name of await readdir(absolute)) if (/\.\d+\.tmp$/.test(name)) await rm(join(absolute, name), { force: true });
+    for (const name of await readdir(absolute)) if (ASIDE.test(name)) await rm(join(absolute, name), { force: true });
     return new RunDirectory(absolute, record, release);
   }
 

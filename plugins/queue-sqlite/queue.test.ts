@@ -181,4 +181,26 @@ describe('a queue', () => {
     expect(await queue.remove(id)).toBe(true);
     expect(await queue.get(id)).toBeUndefined();
   });
+
+  it('forgets a job and what else is kept of it together, or neither', async () => {
+    const id = await submitted();
+    await queue.cancel(id, 'No.');
+    await expect(
+      queue.remove(id, () => {
+        throw new Error('not now');
+      }),
+    ).rejects.toThrow('not now');
+    expect(await queue.get(id)).toMatchObject({ state: 'cancelled' });
+    let forgotten = 0;
+    expect(await queue.remove(id, () => void forgotten++)).toBe(true);
+    expect(await queue.remove(id, () => void forgotten++)).toBe(false);
+    expect(forgotten).toBe(1);
+  });
+
+  it('counts its jobs by their states', async () => {
+    await submitted();
+    await claimed(await submitted());
+    await claimed(await submitted());
+    expect(await queue.count()).toEqual({ waiting: 1, running: 2, paused: 0, succeeded: 0, failed: 0, cancelled: 0 });
+  });
 });

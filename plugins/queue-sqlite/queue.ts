@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { Database, Job, JobFilter, JobLease, JobSpec, Outcome, Queue, SqlParameters } from 'graft';
+import type { Database, Job, JobFilter, JobLease, JobSpec, JobState, Outcome, Queue, SqlParameters } from 'graft';
 import { jobOf } from './rows.ts';
 import { STEPS } from './tables.ts';
 
@@ -98,8 +98,17 @@ export class SqliteQueue implements Queue {
     );
   }
 
-  async remove(id: string): Promise<boolean> {
-    return this.#db.run(`DELETE FROM queue_jobs WHERE id = :id AND (state = 'paused' OR state IN ${ENDED})`, { id }) > 0;
+  async remove(id: string, forget?: () => void): Promise<boolean> {
+    return this.#db.transaction(() => {
+      if (this.#db.run(`DELETE FROM queue_jobs WHERE id = :id AND (state = 'paused' OR state IN ${ENDED})`, { id }) === 0) return false;
+      forget?.();
+      return true;
+    });
+  }
+
+  async count(): Promise<Readonly<Record<JobState, number>>> {
+    const counted = this.#db.all('SELECT state, count(*) AS jobs FROM queue_jobs GROUP BY state').map((row): [string, number] => [row['state'] as string, row['jobs'] as number]);
+    return { waiting: 0, running: 0, paused: 0, succeeded: 0, failed: 0, cancelled: 0, ...Object.fromEntries(counted) };
   }
 
   #get(id: string): Job | undefined {
