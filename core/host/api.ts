@@ -8,6 +8,7 @@ import type { Job, JobState } from '../contracts/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 import type { Daemon } from './daemon.ts';
 import { openHttp, type HttpConfig } from './http.ts';
+import { depthOf } from './json-depth.ts';
 import { keyRoutes } from './key-routes.ts';
 import { openAiRoutes } from './openai/routes.ts';
 import { JOB_ACTIONS, type JobAction } from './job-action.ts';
@@ -19,6 +20,8 @@ const FOLLOW_MS = 2000;
 const EVENTS_AT_ONCE = 500;
 /** Milliseconds without an event after which an empty line says that the connection lives. */
 const QUIET_MS = 15_000;
+/** Lists and objects within each other in a request. */
+const MOST_DEPTH = 100;
 
 const submission = Type.Object(
   {
@@ -39,7 +42,7 @@ const submission = Type.Object(
 );
 const STATE_IN_WORDS: Readonly<Record<JobState, string>> = { waiting: 'waits', running: 'runs', paused: 'is paused', succeeded: 'has succeeded', failed: 'has failed', cancelled: 'has been cancelled' };
 
-const STATUS_OF_CODE: Readonly<Record<string, number>> = { JOB_UNKNOWN: 404, JOB_STATE: 409, DRAINING: 503, DISK_FULL: 507, UNAUTHORIZED: 401, SCOPE_MISSING: 403, KEY_UNKNOWN: 404, KEY_EXISTS: 409 };
+const STATUS_OF_CODE: Readonly<Record<string, number>> = { JOB_UNKNOWN: 404, JOB_STATE: 409, DRAINING: 503, DISK_FULL: 507, INVALID_API_KEY: 401, SCOPE_MISSING: 403, KEY_UNKNOWN: 404, KEY_EXISTS: 409 };
 
 export function buildApi(daemon: Daemon, access: Access, http: HttpConfig): FastifyInstance {
   const app = openHttp(http);
@@ -55,6 +58,7 @@ export function buildApi(daemon: Daemon, access: Access, http: HttpConfig): Fast
   app.setNotFoundHandler((request, reply) => reply.status(404).send({ error: { code: 'NOT_FOUND', message: `There is nothing at ${request.method} ${request.url}.`, hint: null } }));
   // A request without a body may say that it has JSON.
   app.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => {
+    if (depthOf(body as string) > MOST_DEPTH) return done(Object.assign(new Error(`Lists and objects stand in each other more than ${MOST_DEPTH} deep in the request body.`), { statusCode: 400 }));
     try {
       done(null, body === '' ? undefined : (JSON.parse(body as string) as unknown));
     } catch {

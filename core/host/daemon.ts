@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import packageJson from '../../package.json' with { type: 'json' };
-import type { Job, KernelReport, Logger, Queue, QueueProvider, Resources } from '../contracts/index.ts';
+import type { Job, JobState, KernelReport, Logger, Queue, QueueProvider, Resources } from '../contracts/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 import { buildApi } from './api.ts';
 import { cleanUp } from './cleanup.ts';
@@ -26,6 +26,7 @@ import { isLoopback } from './trust/origin.ts';
 import { newToken } from './trust/secret.ts';
 
 const MIB = 2 ** 20;
+const UNENDED: readonly JobState[] = ['waiting', 'running', 'paused'];
 const BACKUP_MS = 3_600_000;
 /** Milliseconds that a look at whether the database can be written is good for. */
 const PROBE_MS = 1000;
@@ -67,7 +68,7 @@ export class Daemon {
     this.capacity = capacityOf(config);
     this.#config = config;
     this.adapters = new AdapterStore(state.database);
-    this.files = new FileStore(join(state.dir, 'files'), state.database, config.uploads.total_mb * MIB);
+    this.files = new FileStore(join(state.dir, 'files'), state.database, config.uploads.total_mb * MIB, (sentence) => log.warn(sentence));
     this.fineTuning = new FineTuningStore(state.database);
     this.#dispatcher = new Dispatcher({
       holder: config.state_dir,
@@ -138,7 +139,11 @@ export class Daemon {
   /** Forgets a job and what is known of its run; the run directory stays. */
   async remove(id: string): Promise<boolean> {
     const job = await this.queue.get(id);
-    if (job === undefined || !(await this.queue.remove(id, () => this.runs.remove(id)))) return false;
+    const forget = (): void => {
+      this.runs.remove(id);
+      this.fineTuning.remove(id);
+    };
+    if (job === undefined || !(await this.queue.remove(id, forget))) return false;
     await rm(runPayloadOf(job).configFile, { force: true });
     return true;
   }
@@ -155,6 +160,7 @@ export class Daemon {
       ...{ files, models, log },
       draining: () => this.draining,
       fileBytes: uploads.file_mb * MIB,
+      readerOf: (id) => this.#readerOf(id),
       limits: { lineBytes: uploads.line_kb * 1024, rows: uploads.rows, depth: uploads.depth },
       fineTuning: {
         ...{ files, runs },
@@ -168,6 +174,7 @@ export class Daemon {
           return job === undefined ? undefined : this.describe(job);
         },
         act: (action, id) => this.act(action, id),
+        schema: (stage, name) => this.#host.kernel.schema(stage, name),
       },
     };
   }
@@ -216,6 +223,15 @@ export class Daemon {
     if (base === undefined || dir === undefined) return;
     const id = this.models.idOf(base);
     this.adapters.put({ name: `ft:${id}:graft:${suffix}:${job.id}`, base: id, dir: join(dir, 'adapters'), job: job.id, createdAt: Date.now() });
+  }
+
+  /** A fine-tuning job that has not ended, and needs an uploaded file. */
+  async #readerOf(file: string): Promise<string | undefined> {
+    for (const { jobId } of this.fineTuning.using(file)) {
+      const job = await this.queue.get(jobId);
+      if (job !== undefined && UNENDED.includes(job.state)) return jobId;
+    }
+    return undefined;
   }
 
   #waitsFor(job: Job): string | undefined {

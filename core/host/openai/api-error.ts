@@ -40,7 +40,7 @@ const STATUS_OF_CODE: Readonly<Record<string, readonly [status: number, type: Er
   ADAPTER_BROKEN: [400, 'invalid_request_error'],
   DISK_FULL: [507, 'server_error'],
   DRAINING: [503, 'server_error'],
-  UNAUTHORIZED: [401, 'authentication_error'],
+  INVALID_API_KEY: [401, 'authentication_error'],
   SCOPE_MISSING: [403, 'permission_error'],
   HOST_FORBIDDEN: [421, 'permission_error'],
   ORIGIN_FORBIDDEN: [403, 'permission_error'],

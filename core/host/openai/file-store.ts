@@ -2,7 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream, mkdirSync, readdirSync, renameSync, rmSync, type ReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import type { Database, SqlRow } from '../../contracts/index.ts';
 import { GraftError } from '../../kernel/errors.ts';
@@ -47,18 +47,29 @@ export class FileStore {
   readonly #dir: string;
   readonly #database: Database;
   readonly #totalBytes: number;
+  /** Received, and neither kept nor thrown away. */
+  readonly #pending = new Set<Received>();
+  /** Of all files, those that are still coming included. */
+  #bytes: number;
 
   /**
-   * Removes what was being received when the host before this one ended.
+   * Removes what a host that was killed left half done.
    * @param totalBytes of all files together
+   * @param report is told what was removed, in sentences
    */
-  constructor(dir: string, database: Database, totalBytes: number) {
+  constructor(dir: string, database: Database, totalBytes: number, report: (sentence: string) => void) {
     this.#dir = dir;
     this.#database = database;
     this.#totalBytes = totalBytes;
     database.migrate('host-files', STEPS);
     mkdirSync(dir, { recursive: true, mode: 0o700 });
-    for (const name of readdirSync(dir)) if (name.endsWith(RECEIVING)) rmSync(join(dir, name));
+    const known = new Set(this.list().map((file) => basename(this.path(file))));
+    for (const name of readdirSync(dir)) {
+      if (known.has(name)) continue;
+      rmSync(join(dir, name), { recursive: true });
+      report(`Removed ${name} from the uploaded files: the host ended before it was whole, or known.`);
+    }
+    this.#bytes = this.list().reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   /**
@@ -68,7 +79,6 @@ export class FileStore {
    */
   async receive(stream: Readable, most: number): Promise<Received> {
     const path = join(this.#dir, `${randomBytes(12).toString('hex')}${RECEIVING}`);
-    const room = this.#totalBytes - this.#used();
     const hash = createHash('sha256');
     let [bytes, head] = [0, Buffer.alloc(0)];
     const file = await open(path, 'wx', 0o600);
@@ -76,16 +86,20 @@ export class FileStore {
       for await (const piece of stream) {
         const chunk = piece as Buffer;
         bytes += chunk.length;
+        this.#bytes += chunk.length;
         if (bytes > most) throw new GraftError('FILE_TOO_LARGE', `A file may have ${most} bytes, and this one has more.`);
-        if (bytes > room) throw new GraftError('STORE_FULL', `All files together may have ${this.#totalBytes} bytes, and with this one they have more.`, { hint: 'Delete some.' });
+        if (this.#bytes > this.#totalBytes) throw new GraftError('STORE_FULL', `All files together may have ${this.#totalBytes} bytes, and with this one they have more.`, { hint: 'Delete some.' });
         if (head.length < 16) head = Buffer.concat([head, chunk]).subarray(0, 16);
         hash.update(chunk);
         await file.write(chunk);
       }
       await file.sync();
       await file.close();
-      return { path, bytes, sha256: hash.digest('hex'), head };
+      const received = { path, bytes, sha256: hash.digest('hex'), head };
+      this.#pending.add(received);
+      return received;
     } catch (error) {
+      this.#bytes -= bytes;
       await file.close().catch(() => undefined);
       rmSync(path, { force: true });
       throw diskFull(error);
@@ -93,23 +107,28 @@ export class FileStore {
   }
 
   /** Keeps a received file for good. */
-  async keep({ path, bytes, sha256 }: Received, filename: string, purpose: string): Promise<StoredFile> {
+  async keep(received: Received, filename: string, purpose: string): Promise<StoredFile> {
+    const { path, bytes, sha256 } = received;
     const stored: StoredFile = { id: `file-${randomBytes(12).toString('hex')}`, filename, purpose, bytes, sha256, createdAt: Date.now() };
     const to = this.path(stored);
     try {
       renameSync(path, to);
       await syncFolder(this.#dir);
       this.#database.run('INSERT INTO host_files (id, filename, purpose, bytes, sha256, created_at) VALUES (:id, :filename, :purpose, :bytes, :sha256, :createdAt)', { ...stored });
+      this.#pending.delete(received);
       return stored;
     } catch (error) {
-      rmSync(path, { force: true });
       rmSync(to, { force: true });
+      this.discard(received);
       throw diskFull(error);
     }
   }
 
-  discard({ path }: Received): void {
-    rmSync(path, { force: true });
+  /** Throws a received file away; one that was kept, or thrown away before, is left as it is. */
+  discard(received: Received): void {
+    if (!this.#pending.delete(received)) return;
+    this.#bytes -= received.bytes;
+    rmSync(received.path, { force: true });
   }
 
   /** One of the same content, name and purpose that was kept since a moment: the same upload, sent again. */
@@ -147,12 +166,9 @@ export class FileStore {
     const file = this.get(id);
     if (file === undefined) return false;
     this.#database.run('DELETE FROM host_files WHERE id = :id', { id });
+    this.#bytes -= file.bytes;
     rmSync(this.path(file), { force: true });
     return true;
-  }
-
-  #used(): number {
-    return Number(this.#database.get('SELECT coalesce(sum(bytes), 0) AS bytes FROM host_files')!['bytes']);
   }
 }
 

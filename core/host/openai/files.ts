@@ -11,12 +11,18 @@ import { checkJsonLines, refusePickle, type LineLimits } from './upload-check.ts
 /** What files may be for: to be trained on, or whatever their owner likes. */
 const PURPOSES: readonly string[] = ['fine-tune', 'user_data'];
 const NAME_LENGTH = 255;
+/** Bytes that an upload has beside its file: the other parts, and what stands between them. */
+const BESIDE_BYTES = 64 * 1024;
+/** Milliseconds that what is left of a refused upload is read. */
+const LINGER_MS = 5000;
 
 export interface FileOptions {
   readonly files: FileStore;
   /** Bytes of one file. */
   readonly fileBytes: number;
   readonly limits: LineLimits;
+  /** A job that has yet to read a file. */
+  readerOf(id: string): Promise<string | undefined>;
 }
 
 interface Upload {
@@ -24,14 +30,14 @@ interface Upload {
   readonly received: Received;
 }
 
-export async function fileRoutes(app: FastifyInstance, { files, fileBytes, limits }: FileOptions): Promise<void> {
+export async function fileRoutes(app: FastifyInstance, { files, fileBytes, limits, readerOf }: FileOptions): Promise<void> {
   await app.register(multipart, { limits: { files: 1, fields: 16, fieldSize: 4096, parts: 20, headerPairs: 100 } });
 
-  app.post('/v1/files', { bodyLimit: Number.MAX_SAFE_INTEGER }, async (request, reply) => {
-    // What is left of a refused upload is not waited for.
+  app.post('/v1/files', { bodyLimit: Number.MAX_SAFE_INTEGER }, async (request) => {
     if (!request.isMultipart()) throw new ApiError(415, 'A file is sent as multipart/form-data, with the parts `file` and `purpose`.');
     let upload: Upload | undefined;
     try {
+      if (Number(request.headers['content-length'] ?? 0) > fileBytes + BESIDE_BYTES) throw new GraftError('FILE_TOO_LARGE', `A file may have ${fileBytes} bytes, and this one has more.`);
       const fields = new Map<string, string>();
       upload = await receive(request, files, fileBytes, fields);
       const purpose = fields.get('purpose');
@@ -48,7 +54,7 @@ export async function fileRoutes(app: FastifyInstance, { files, fileBytes, limit
       return described(await files.keep(upload.received, upload.filename, purpose));
     } catch (error) {
       if (upload !== undefined) files.discard(upload.received);
-      void reply.header('connection', 'close');
+      passOver(request);
       throw told(error);
     }
   });
@@ -70,6 +76,9 @@ export async function fileRoutes(app: FastifyInstance, { files, fileBytes, limit
     return reply.header('content-length', file.bytes).type('application/octet-stream').send(files.read(file));
   });
   app.delete<{ Params: { id: string } }>('/v1/files/:id', async ({ params }) => {
+    known(params.id);
+    const reader = await readerOf(params.id);
+    if (reader !== undefined) throw new ApiError(409, `The file ${params.id} is still needed by the job ${reader}. Cancel that first.`, 'invalid_request_error', 'file_id', 'file_in_use', NO_RETRY);
     if (!files.remove(params.id)) throw noSuchFile(params.id);
     return { id: params.id, object: 'file', deleted: true };
   });
@@ -91,6 +100,17 @@ async function receive(request: FastifyRequest, files: FileStore, most: number, 
     if (upload !== undefined) files.discard(upload.received);
     throw error;
   }
+}
+
+/**
+ * Reads what is left of a refused upload and throws it away, for a moment: a connection that is closed while its other end still sends
+ * takes the answer with it. Clients stop when they see the answer; one that does not is cut off.
+ */
+function passOver({ raw }: FastifyRequest): void {
+  if (raw.complete || raw.destroyed) return;
+  const cut = setTimeout(() => raw.destroy(), LINGER_MS);
+  const done = (): void => clearTimeout(cut);
+  raw.unpipe().on('error', done).once('end', done).once('close', done).resume();
 }
 
 /** What a sender calls a file is shown and nothing else, without what could trouble a terminal or a header. */

@@ -1,6 +1,5 @@
 /** The body of a fine-tuning request, and the run config that it stands for. */
 import { Type, type Static } from 'typebox';
-import { invalid } from './api-error.ts';
 import type { ServedBase } from '../daemon-config.ts';
 
 const nullable = <S extends Parameters<typeof Type.Optional>[0]>(schema: S) => Type.Optional(Type.Union([schema, Type.Null()]));
@@ -52,8 +51,6 @@ export type FineTuningBody = Static<typeof FineTuningBody>;
 const LORA = { use: 'lora', r: 8, lora_alpha: 32, target_modules: ['q_proj', 'v_proj'], lora_dropout: 0.01 };
 /** What a learning_rate_multiplier multiplies. */
 const LEARNING_RATE = 2e-4;
-/** Keys of entries that say where files lie. */
-const ABOUT_FILES: readonly string[] = ['model', 'data', 'eval_data', 'revision'];
 
 export interface Hyperparameters {
   readonly n_epochs?: 'auto' | number;
@@ -70,14 +67,9 @@ export function hyperparametersOf({ method, hyperparameters }: FineTuningBody): 
 /**
  * The run config of a request.
  * @param files absolute paths of its training and validation file
- * @throws ApiError 400 where `graft` says what it may not
  */
 export function runConfigOf(body: FineTuningBody, base: ServedBase, files: { readonly training: string; readonly validation: string | undefined }, places: { readonly name: string; readonly seed: number; readonly runsDir: string }): Record<string, unknown> {
   const { graft = {} } = body;
-  for (const [stage, entry] of [['load', graft.load], ['preprocess', graft.preprocess]] as const) {
-    const forbidden = Object.keys(entry ?? {}).find((key) => ABOUT_FILES.includes(key));
-    if (forbidden !== undefined) throw invalid(`'graft.${stage}.${forbidden}' says where files lie, which is for 'model' and 'training_file' to say.`, `graft.${stage}.${forbidden}`, 'invalid_value');
-  }
   const { n_epochs, batch_size, learning_rate_multiplier, beta } = hyperparametersOf(body);
   const given = (name: string, value: unknown): Record<string, unknown> => (value === undefined || value === 'auto' ? {} : { [name]: value });
   const { batch_size: size, batch_tokens: tokens } = (graft.train ?? {}) as { readonly batch_size?: unknown; readonly batch_tokens?: unknown };

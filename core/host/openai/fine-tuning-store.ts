@@ -67,6 +67,16 @@ export class FineTuningStore {
     return recordOf(this.#database.get('SELECT * FROM host_fine_tuning WHERE body_hash = :bodyHash AND created_at >= :since ORDER BY created_at DESC LIMIT 1', { bodyHash, since }));
   }
 
+  /** Those that are trained or evaluated on an uploaded file. */
+  using(file: string): readonly FineTuningRecord[] {
+    const sql = `SELECT * FROM host_fine_tuning WHERE json_extract(request, '$.training_file') = :file OR json_extract(request, '$.validation_file') = :file`;
+    return this.#database.all(sql, { file }).map((row) => recordOf(row)!);
+  }
+
+  remove(jobId: string): void {
+    this.#database.run('DELETE FROM host_fine_tuning WHERE job_id = :jobId', { jobId });
+  }
+
   /** The newest first. */
   list(): readonly FineTuningRecord[] {
     return this.#database.all('SELECT * FROM host_fine_tuning ORDER BY created_at DESC, job_id DESC').map((row) => recordOf(row)!);

@@ -19,6 +19,8 @@ import { ApiError, invalid } from './api-error.ts';
 import { bodyHash, idempotencyKey, isRetry, RETRY_WINDOW_MS } from './retries.ts';
 import { eventObject, TOLD_EVENTS, type EventObject } from './fine-tuning-event.ts';
 import { FineTuningBody, hyperparametersOf, runConfigOf } from './fine-tuning-body.ts';
+import { refusePaths, type SchemaOf } from './graft-field.ts';
+import { withMetadata } from './metadata-filter.ts';
 import type { FineTuningRecord, FineTuningStore } from './fine-tuning-store.ts';
 import { noSuchFile } from './files.ts';
 import type { FileStore } from './file-store.ts';
@@ -36,6 +38,7 @@ export interface FineTuningOptions {
   submit(submission: Submission): Promise<readonly Job[]>;
   job(id: string): Promise<DescribedJob | undefined>;
   act(action: JobAction, id: string): Promise<Job | undefined>;
+  schema: SchemaOf;
 }
 
 const STATUS: Readonly<Record<JobState, string>> = { waiting: 'queued', running: 'running', paused: 'paused', succeeded: 'succeeded', failed: 'failed', cancelled: 'cancelled' };
@@ -61,7 +64,7 @@ export function fineTuningRoutes(app: FastifyInstance, options: FineTuningOption
   });
 
   app.get<{ Querystring: PageQuery }>('/v1/fine_tuning/jobs', async ({ query }) => {
-    const listed = pageOf(store.list().map((record) => ({ id: record.jobId, record })), query, 20, 100);
+    const listed = pageOf(store.list().filter(withMetadata(query)).map((record) => ({ id: record.jobId, record })), query, 20, 100);
     return { ...listed, data: await Promise.all(listed.data.map(({ record }) => describe(options, record))) };
   });
   app.get<Params>('/v1/fine_tuning/jobs/:id', async ({ params }) => describe(options, known(store, params.id)));
@@ -110,7 +113,8 @@ function known(store: FineTuningStore, id: string): FineTuningRecord {
   return record;
 }
 
-async function create({ store, files, bases, configsDir, runsDir, submit }: FineTuningOptions, body: FineTuningBody, retry: Pick<FineTuningRecord, 'bodyHash' | 'idempotencyKey'>): Promise<FineTuningRecord> {
+async function create({ store, files, bases, configsDir, runsDir, submit, schema }: FineTuningOptions, body: FineTuningBody, retry: Pick<FineTuningRecord, 'bodyHash' | 'idempotencyKey'>): Promise<FineTuningRecord> {
+  refusePaths(body, schema);
   const base = bases.find((each) => baseId(each) === body.model);
   if (base === undefined) throw new ApiError(404, `The model '${body.model}' can't be fine-tuned here. There are: ${bases.map(baseId).join(', ') || 'none'}.`, 'invalid_request_error', 'model', 'model_not_found');
   const pathOf = (param: 'training_file' | 'validation_file'): string | undefined => {
@@ -161,10 +165,16 @@ async function describe({ job: jobOf, runs, files }: FineTuningOptions, { jobId,
     status: job === undefined ? 'cancelled' : STATUS[job.state],
     fine_tuned_model: job?.state === 'succeeded' ? name : null,
     trained_tokens: job?.state === 'succeeded' ? runs.tokens(jobId) : null,
-    error: job?.state === 'failed' ? { code: (job.code ?? 'failed').toLowerCase(), message: files.told(job.reason ?? 'It failed.'), param: null } : null,
+    error: job?.state === 'failed' ? { code: (job.code ?? 'failed').toLowerCase(), message: files.told(job.reason ?? 'It failed.'), param: paramOf(request, job.reason ?? '') } : null,
     organization_id: 'graft',
     result_files: [],
     integrations: [],
     ...asked,
   };
+}
+
+/** The file that a failure is about, where it names one. */
+function paramOf({ training_file, validation_file }: FineTuningRecord['request'], reason: string): string | null {
+  if (reason.includes(training_file)) return 'training_file';
+  return validation_file !== null && reason.includes(validation_file) ? 'validation_file' : null;
 }

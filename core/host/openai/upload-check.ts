@@ -1,6 +1,8 @@
 /** Whether an uploaded file can be trained on, and is no program in disguise. */
+import { isUtf8 } from 'node:buffer';
 import { createReadStream } from 'node:fs';
 import { GraftError } from '../../kernel/errors.ts';
+import { depthOf } from '../json-depth.ts';
 import type { Received } from './file-store.ts';
 
 export interface LineLimits {
@@ -34,6 +36,7 @@ export async function checkJsonLines(path: string, limits: LineLimits): Promise<
   const take = (text: Buffer): void => {
     line++;
     if (text.length > limits.lineBytes) throw mistake(line, `it has ${text.length} bytes, and may have ${limits.lineBytes}`);
+    if (!isUtf8(text)) throw mistake(line, 'it is not UTF-8');
     const trimmed = text.toString('utf8').trim();
     if (trimmed === '') return;
     if (++rows > limits.rows) throw mistake(line, `there are more than ${limits.rows} rows`);
@@ -60,21 +63,6 @@ export async function checkJsonLines(path: string, limits: LineLimits): Promise<
   if (rest.length > 0) take(rest);
   if (rows === 0) throw new GraftError('FILE_INVALID', 'The file has no rows.', { hint: 'It is to be JSON lines: an object on each line.' });
   return rows;
-}
-
-/** The deepest nesting outside of strings. */
-function depthOf(json: string): number {
-  let [depth, deepest, inString] = [0, 0, false];
-  for (let i = 0; i < json.length; i++) {
-    const character = json[i];
-    if (inString) {
-      if (character === '\\') i++;
-      else if (character === '"') inString = false;
-    } else if (character === '"') inString = true;
-    else if (character === '{' || character === '[') deepest = Math.max(deepest, ++depth);
-    else if (character === '}' || character === ']') depth--;
-  }
-  return deepest;
 }
 
 function mistake(line: number, what: string): GraftError {

@@ -34,7 +34,7 @@ export class Access {
 
   /**
    * Lets through what brings the daemon's own token or a key for everything, whatever the address.
-   * @throws GraftError `UNAUTHORIZED`, `SCOPE_MISSING`
+   * @throws GraftError `INVALID_API_KEY`, `SCOPE_MISSING`
    */
   requireAdmin({ headers }: FastifyRequest): void {
     this.#require(bearerOf(headers.authorization), 'admin');
@@ -44,7 +44,7 @@ export class Access {
    * Lets a request to OpenAI's routes through: with a key for what it asks for, or any local program where there are no keys.
    * There a page in a browser on this machine is kept out by what it has to say of itself.
    * @param scope undefined: any key will do
-   * @throws GraftError `UNAUTHORIZED`, `SCOPE_MISSING`, `HOST_FORBIDDEN`, `ORIGIN_FORBIDDEN`
+   * @throws GraftError `INVALID_API_KEY`, `SCOPE_MISSING`, `HOST_FORBIDDEN`, `ORIGIN_FORBIDDEN`
    */
   require({ headers, socket }: FastifyRequest, scope: Scope | undefined): void {
     const { allowedHosts, allowedOrigins } = this.#options;
@@ -81,7 +81,7 @@ export class Access {
     const { keys } = this.#options;
     if (ownerOf(secret, [this.#own]) !== undefined) return;
     const key = keys.find(secret);
-    if (key === undefined) throw new GraftError('UNAUTHORIZED', secret === '' ? 'No API key provided. Send it in the Authorization header, as Bearer YOUR_KEY.' : 'Incorrect API key provided.');
+    if (key === undefined) throw new GraftError('INVALID_API_KEY', secret === '' ? 'No API key provided. Send it in the Authorization header, as Bearer YOUR_KEY.' : 'Incorrect API key provided.');
     if (scope === undefined || key.scopes.includes('admin') || key.scopes.includes(scope)) return;
     throw new GraftError('SCOPE_MISSING', `The key ${key.name} is for ${key.scopes.join(', ')}, and this takes one for ${scope}.`);
   }

@@ -78,7 +78,7 @@ describe('a daemon with a key', () => {
     const [infer, train, all] = (await Promise.all((['infer', 'train', 'admin'] as const).map((scope) => admin.addKey(scope, [scope])))).map(({ secret }) => as(secret));
     expect((await ask('/v1/models')).status).toBe(401);
     expect((await ask('/v1/nothing')).status).toBe(401);
-    await expect(as('graft_sk_wrong').models.list()).rejects.toMatchObject({ status: 401, type: 'authentication_error', code: 'unauthorized' });
+    await expect(as('graft_sk_wrong').models.list()).rejects.toMatchObject({ status: 401, type: 'authentication_error', code: 'invalid_api_key' });
     expect((await infer!.models.list()).data).toEqual([]);
     await expect(infer!.files.list()).rejects.toMatchObject({ status: 403, type: 'permission_error', code: 'scope_missing', message: expect.stringContaining('The key infer is for infer, and this takes one for train.') as string });
     await expect(infer!.models.delete('x')).rejects.toMatchObject({ status: 403 });
