@@ -80,12 +80,14 @@ export function buildApi(daemon: Daemon, access: Access, http: HttpConfig): Fast
   return app;
 }
 
+/** What machines ask for that know no token: whether it lives, whether it can take work, and its metrics, which tell of no run by name. Scrapers expect them open, where the host is reached at all. */
 function health(app: FastifyInstance, daemon: Daemon): void {
   app.get('/health', async () => ({ status: 'ok' }));
   app.get('/ready', async (_request, reply) => {
     const reason = daemon.notReady();
     return reply.status(reason === undefined ? 200 : 503).send({ ready: reason === undefined, reason: reason ?? null });
   });
+  app.get('/metrics', async (_request, reply) => reply.type(daemon.metrics.contentType).send(await daemon.metrics.text()));
 }
 
 function jobs(app: FastifyInstance, daemon: Daemon): void {

@@ -9,15 +9,18 @@ import { buildApi } from './api.ts';
 import { cleanUp } from './cleanup.ts';
 import { capacityOf, type DaemonConfig } from './daemon-config.ts';
 import { Dispatcher } from './dispatcher.ts';
+import { Housekeeping } from './housekeeping.ts';
 import { JOB_ACTIONS, type JobAction } from './job-action.ts';
 import { AdapterStore } from './models/adapter-store.ts';
 import { Models } from './models/models.ts';
 import { FileStore } from './openai/file-store.ts';
 import { FineTuningStore } from './openai/fine-tuning-store.ts';
 import type { OpenAiParts } from './openai/routes.ts';
+import { HostMetrics } from './metrics.ts';
 import { openHost, type Host } from './open-host.ts';
 import { runPayloadOf } from './run-payload.ts';
 import { RunStore, type Standing } from './run-store.ts';
+import { Systemd } from './sd-notify.ts';
 import { HostState } from './state.ts';
 import { Submissions, type Submission } from './submissions.ts';
 import { Access } from './trust/access.ts';
@@ -27,7 +30,6 @@ import { newToken } from './trust/secret.ts';
 
 const MIB = 2 ** 20;
 const UNENDED: readonly JobState[] = ['waiting', 'running', 'paused'];
-const BACKUP_MS = 3_600_000;
 /** Milliseconds that a look at whether the database can be written is good for. */
 const PROBE_MS = 1000;
 
@@ -50,12 +52,14 @@ export class Daemon {
   readonly log: Logger;
   readonly capacity: Resources;
   readonly #config: DaemonConfig;
+  readonly metrics: HostMetrics;
   readonly #state: HostState;
   readonly #host: Host;
   readonly #dispatcher: Dispatcher;
   readonly #submissions: Submissions;
   #api: FastifyInstance | undefined;
-  #backups: NodeJS.Timeout | undefined;
+  readonly #housekeeping: Housekeeping;
+  readonly #systemd: Systemd | undefined;
   #probe: { readonly at: number; readonly problem: string | undefined } = { at: Number.NEGATIVE_INFINITY, problem: undefined };
 
   private constructor(config: DaemonConfig, state: HostState, host: Host, queue: Queue, log: Logger) {
@@ -70,11 +74,21 @@ export class Daemon {
     this.adapters = new AdapterStore(state.database);
     this.files = new FileStore(join(state.dir, 'files'), state.database, config.uploads.total_mb * MIB, (sentence) => log.warn(sentence));
     this.fineTuning = new FineTuningStore(state.database);
+    this.metrics = new HostMetrics({
+      log,
+      capacity: this.capacity,
+      jobs: () => queue.count(),
+      taken: () => this.#dispatcher.taken,
+      writable: () => this.#probed() === undefined,
+      ready: () => this.notReady() === undefined,
+    });
+    host.kernel.on((event) => this.metrics.kernelTold(event));
     this.#dispatcher = new Dispatcher({
       holder: config.state_dir,
       queue,
       runs: this.runs,
       log,
+      metrics: this.metrics,
       pluginDirs: config.plugins,
       capacity: this.capacity,
       rules: { ageingMs: config.ageing_minutes * 60_000, reserveMs: config.reserve_minutes * 60_000 },
@@ -85,6 +99,8 @@ export class Daemon {
       published: (job) => this.#keepAdapter(job),
     });
     this.models = new Models({ config, adapters: this.adapters, log });
+    this.#housekeeping = new Housekeeping({ log, queue, runs: this.runs, keepDays: config.keep_days, backUp: () => state.backUp() });
+    this.#systemd = Systemd.of({ log, status: () => this.#status() });
     this.#submissions = new Submissions({ queue, kernel: host.kernel, config, capacity: this.capacity, dir: state.submittedDir });
   }
 
@@ -102,10 +118,10 @@ export class Daemon {
       const queue = await openQueue(config, host, state, log);
       daemon = new Daemon(config, state, host, queue, log);
       await cleanUp({ stateDir: state.dir, submittedDir: state.submittedDir, runDirs: daemon.runs.directories(), queue, queueName: config.queue, database: state.database, log });
-      await daemon.#backUp();
+      await daemon.#housekeeping.start();
       await daemon.#dispatcher.start();
       await daemon.#listen(config);
-      daemon.#backups = setInterval(() => void daemon!.#backUp(), BACKUP_MS).unref();
+      await daemon.#systemd?.ready();
       return daemon;
     } catch (error) {
       await daemon?.stop().catch(() => undefined);
@@ -190,7 +206,11 @@ export class Daemon {
 
   /** Why the host can't take work now, for machines; undefined where it can. */
   notReady(): string | undefined {
-    if (this.draining) return 'draining';
+    return this.draining ? 'draining' : this.#probed();
+  }
+
+  /** Why the database can't be written; undefined where it can. */
+  #probed(): string | undefined {
     if (performance.now() - this.#probe.at < PROBE_MS) return this.#probe.problem;
     const attempt = (): string | undefined => {
       try {
@@ -206,12 +226,14 @@ export class Daemon {
 
   /** Takes nothing more, lets runs checkpoint, and lets go of everything. */
   async stop(): Promise<void> {
-    clearInterval(this.#backups);
     try {
+      await this.#systemd?.stopping();
       await Promise.all([this.#dispatcher.drain(), this.models.stop()]);
       await this.#api?.close();
       await this.#host.dispose();
+      await this.#systemd?.close();
     } finally {
+      await this.#housekeeping.stop();
       this.#state.close();
     }
   }
@@ -253,12 +275,10 @@ export class Daemon {
     await this.#state.writeAddress({ url: this.url, token, pid: process.pid, version: packageJson.version });
   }
 
-  async #backUp(): Promise<void> {
-    try {
-      await this.#state.backUp();
-    } catch (error) {
-      this.log.error(`The database can't be backed up: ${reasonOf(error)}`);
-    }
+  /** For systemd; reads the database. */
+  async #status(): Promise<string> {
+    const { running, waiting, paused } = await this.queue.count();
+    return `${running} ${running === 1 ? 'run' : 'runs'}, ${waiting} waiting, ${paused} paused`;
   }
 }
 

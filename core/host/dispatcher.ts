@@ -4,6 +4,7 @@ import type { Job, JobLease, JobRequest, Logger, Outcome, Queue, Resources, RunE
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 import { readHistory } from '../run/history.ts';
 import { eventsFileOf } from '../run/run-directory.ts';
+import type { HostMetrics } from './metrics.ts';
 import { outcomeOf } from './outcome.ts';
 import type { StopReason, WorkOrder } from './protocol.ts';
 import { runPayloadOf } from './run-payload.ts';
@@ -17,6 +18,7 @@ export interface DispatcherOptions {
   readonly queue: Queue;
   readonly runs: RunStore;
   readonly log: Logger;
+  readonly metrics: HostMetrics;
   /** Plugin folders beside those that a run's config names. */
   readonly pluginDirs: readonly string[];
   readonly capacity: Resources;
@@ -70,10 +72,11 @@ export class Dispatcher {
 
   /** Takes back what a host before this one left running, and begins. */
   async start(): Promise<void> {
-    const { queue, runs, log, holder } = this.#options;
+    const { queue, runs, log, metrics, holder } = this.#options;
     const left = await queue.takeBack({ now: Date.now(), holder, lost: lost('The host ended while it ran.') });
     for (const job of left) {
       runs.endAttempt(job.id, job.attempts, { reason: 'The host ended.' });
+      metrics.attemptEnded(lost('The host ended.')());
       log.warn(`${job.name} (${job.id}) was running when the host ended; it is ${job.state} now.`);
     }
     this.#timers.push(setInterval(() => this.wake(), TICK_MS), setInterval(() => this.#flushAll(), FLUSH_MS));
@@ -90,7 +93,7 @@ export class Dispatcher {
   }
 
   /** What runs now takes. */
-  get #taken(): readonly Resources[] {
+  get taken(): readonly Resources[] {
     return [...this.#idToRunning.values()].map(({ lease }) => lease.job.resources);
   }
 
@@ -121,23 +124,25 @@ export class Dispatcher {
   }
 
   async #look(): Promise<void> {
-    const { queue, capacity, rules, log, holder, leaseMs } = this.#options;
+    const { queue, capacity, rules, log, metrics, holder, leaseMs } = this.#options;
     if (performance.now() - this.#renewedAt > leaseMs / 3) await this.#renew();
     if (this.#draining) return;
     const now = Date.now();
     for (const job of await queue.expire({ now, holder, lost: lost('Its lease ran out.') })) log.warn(`The lease of ${job.name} (${job.id}) ran out; it is ${job.state} now.`);
     // One that was taken from this host while its process lives on waits for that to end.
     const due = (await queue.due(now)).filter(({ id }) => !this.#idToRunning.has(id));
-    const { start, waits } = schedule(due, this.#taken, capacity, now, rules);
+    const { start, waits } = schedule(due, this.taken, capacity, now, rules);
     this.#waits = waits;
     for (const job of start) {
       const lease = await queue.claim(job.id, { now: Date.now(), leaseMs, holder });
-      if (lease !== undefined) await this.#begin(lease);
+      if (lease === undefined) continue;
+      metrics.attemptBegan(Date.now() - job.dueAt);
+      await this.#begin(lease);
     }
   }
 
   async #begin(lease: JobLease): Promise<void> {
-    const { queue, runs, log, silenceMs, pluginDirs } = this.#options;
+    const { queue, runs, log, metrics, silenceMs, pluginDirs } = this.#options;
     const { id, name, attempts, resources } = lease.job;
     const order: WorkOrder = {
       ...runPayloadOf(lease.job),
@@ -150,6 +155,7 @@ export class Dispatcher {
       const child = new RunProcess({ type: 'start', order }, { memoryMb: resources.memory_mb, silenceMs }, {
         told: (message) => {
           if (running === undefined) return;
+          if (message.type === 'event') metrics.told(message.event);
           if (message.type === 'directory') running.dir = message.dir;
           else if (message.type === 'event') running.told.push(message);
           else if (message.type === 'log') running.told.push({ at: Date.now(), event: { type: 'log', level: message.level, message: message.message } });
@@ -157,7 +163,9 @@ export class Dispatcher {
       });
       running = { process: child, attempt: attempts, lease, told: [], dir: undefined, asked: undefined };
     } catch (error) {
-      await queue.end(lease, { ...lost(`Its process can't be started: ${reasonOf(error)}.`)(), dueAt: Date.now() + this.#options.retryMs });
+      const outcome = { ...lost(`Its process can't be started: ${reasonOf(error)}.`)(), dueAt: Date.now() + this.#options.retryMs };
+      await queue.end(lease, outcome);
+      metrics.attemptEnded(outcome);
       return;
     }
     this.#idToRunning.set(id, running);
@@ -181,11 +189,12 @@ export class Dispatcher {
   }
 
   async #end(running: Running, end: ProcessEnd): Promise<void> {
-    const { queue, runs, log, retryMs } = this.#options;
+    const { queue, runs, log, metrics, retryMs } = this.#options;
     const { lease, process: child, attempt } = running;
     const { id, name } = lease.job;
     this.#flush(id, running);
     const outcome = outcomeOf(lease.job, end, running.asked, { now: Date.now(), retryMs });
+    metrics.attemptEnded(outcome, child.peakBytes);
     const died = end.kind === 'died' ? end : undefined;
     const attemptEnd = { exitCode: died === undefined ? 0 : died.exitCode, signal: died?.signal, reason: 'reason' in outcome ? outcome.reason : undefined, lastLines: died?.lastLines, peakBytes: child.peakBytes };
     if (outcome.state === 'succeeded' && attempt > 1) await this.#fillGaps(id, runs.directory(id));
@@ -251,23 +260,24 @@ export class Dispatcher {
 
   /** What can't be written now, since the disk is full, is tried again with what comes; what never can be is left out, and said. */
   #flush(id: string, running: Running): void {
-    const { runs, log } = this.#options;
+    const { runs, log, metrics } = this.#options;
     try {
       if (running.dir !== undefined) runs.setDirectory(id, running.dir);
       running.dir = undefined;
-      if (running.told.length > 0) runs.record(id, running.told);
+      if (running.told.length > 0) metrics.eventsWritten(runs.record(id, running.told));
       running.told = [];
     } catch (error) {
       if (GraftError.is(error)) {
-        running.told.splice(0, Math.max(0, running.told.length - MOST_UNWRITTEN));
+        metrics.eventsDropped(running.told.splice(0, Math.max(0, running.told.length - MOST_UNWRITTEN)).length);
         return this.#complain(`What ${id} has told can't be recorded: ${error.message}`, id);
       }
       const told = running.told;
       running.told = [];
       for (const each of told) {
         try {
-          runs.record(id, [each]);
+          metrics.eventsWritten(runs.record(id, [each]));
         } catch (refused) {
+          metrics.eventsDropped(1);
           log.warn(`An event of ${id} is left out, for it is not as it should be (${reasonOf(refused)}): ${JSON.stringify(each.event)}`, { job: id });
         }
       }

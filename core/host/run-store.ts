@@ -118,16 +118,17 @@ export class RunStore {
     return this.#db.all('SELECT * FROM host_attempts WHERE job_id = :jobId ORDER BY number', { jobId }).map(attemptOf);
   }
 
-  /** Everything but progress is kept as it was told, and the numbers of steps and evaluations once more by step. */
-  record(jobId: string, told: readonly { readonly at: number; readonly event: RunEvent }[]): void {
+  /** Everything but progress is kept as it was told, and the numbers of steps and evaluations once more by step. @returns how many were kept */
+  record(jobId: string, told: readonly { readonly at: number; readonly event: RunEvent }[]): number {
+    const lasting = told.filter(({ event }) => event.type !== 'progress');
     this.#db.transaction(() => {
-      for (const { at, event } of told) {
-        if (event.type === 'progress') continue;
+      for (const { at, event } of lasting) {
         this.#db.run('INSERT INTO host_events (job_id, at, event) VALUES (:jobId, :at, :event)', { jobId, at, event: JSON.stringify(event) });
       }
-      this.recordNumbers(jobId, told.map(({ event }) => event));
+      this.recordNumbers(jobId, lasting.map(({ event }) => event));
     });
     this.#wake(jobId);
+    return lasting.length;
   }
 
   /** Resolves when a job tells something or an attempt at it ends, or after some milliseconds: thousands may wait at once, and cost nothing while nothing happens. */
@@ -223,6 +224,24 @@ export class RunStore {
 
   #wake(jobId: string): void {
     for (const done of [...(this.#jobToWaiting.get(jobId) ?? [])]) done();
+  }
+
+  /** Jobs of which there are events or metrics and whose last attempt ended, or began, before a time. */
+  lastActiveBefore(time: number): readonly string[] {
+    return this.#db
+      .all(
+        `SELECT job_id FROM host_attempts AS attempts GROUP BY job_id HAVING max(coalesce(ended_at, started_at)) < :time
+           AND (EXISTS (SELECT 1 FROM host_events WHERE job_id = attempts.job_id) OR EXISTS (SELECT 1 FROM host_metrics WHERE job_id = attempts.job_id))`,
+        { time },
+      )
+      .map((row) => row['job_id'] as string);
+  }
+
+  /** Removes at most so many of a job's events, and its metrics when there are no more events. @returns rows removed */
+  forgetSome(jobId: string, limit: number): number {
+    const events = this.#db.run('DELETE FROM host_events WHERE number IN (SELECT number FROM host_events WHERE job_id = :jobId ORDER BY number LIMIT :limit)', { jobId, limit });
+    if (events > 0) return events === limit ? limit : events + this.forgetSome(jobId, limit - events);
+    return this.#db.run('DELETE FROM host_metrics WHERE job_id = :jobId AND step IN (SELECT step FROM host_metrics WHERE job_id = :jobId ORDER BY step LIMIT :limit)', { jobId, limit });
   }
 
   /** A step that is done again after going back to a checkpoint takes the place of what it was. */

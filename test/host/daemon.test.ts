@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DaemonClient } from '../../core/host/client.ts';
 import { startDaemon, type TestDaemon } from '../support/daemon.ts';
+import { parseExposition, valueOf } from '../support/exposition.ts';
 import { writeTinyRun } from '../support/tiny-run.ts';
 
 /** Enough that one at the fifth step is not done before it can be stopped. */
@@ -148,5 +149,12 @@ describe("the daemon's commands", () => {
     }
     expect((await fetch(`${host.daemon().url}/%67raft/v1/jobs`, { method: 'POST', body: '{}', headers: { 'content-type': 'application/json' } })).status).toBe(401);
     expect(await (await fetch(`${host.daemon().url}/ready`)).json()).toEqual({ ready: true, reason: null });
+    const scraped = await fetch(`${host.daemon().url}/metrics`);
+    expect(scraped.headers.get('content-type')).toMatch(/^text\/plain; version=0\.0\.4/);
+    const metrics = parseExposition(await scraped.text());
+    expect(valueOf(metrics, 'graft_jobs', { state: 'succeeded' })).toBeGreaterThan(0);
+    expect(valueOf(metrics, 'graft_step_seconds_count')).toBeGreaterThan(0);
+    expect(valueOf(metrics, 'graft_run_attempt_ends_total', { state: 'succeeded', reason: 'NONE' })).toBeGreaterThan(0);
+    expect(valueOf(metrics, 'graft_events_written_total')).toBeGreaterThan(2);
   }, TIMEOUT);
 });

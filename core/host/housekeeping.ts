@@ -1,0 +1,74 @@
+/** What is done now and then in a host that is left running: backups, and forgetting what jobs told long ago. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Logger, Queue } from '../contracts/index.ts';
+import { reasonOf } from '../kernel/errors.ts';
+import type { RunStore } from './run-store.ts';
+
+const EVERY_MS = 3_600_000;
+const DAY_MS = 86_400_000;
+/** Rows of one statement: what waits for it waits for milliseconds. */
+const BATCH = 500;
+
+export interface HousekeepingOptions {
+  readonly log: Logger;
+  readonly queue: Queue;
+  readonly runs: RunStore;
+  /** Days that the events and metrics of a job that has ended are kept. */
+  readonly keepDays: number;
+  /** Copies the database where that is due. */
+  readonly backUp: () => Promise<void>;
+}
+
+export class Housekeeping {
+  readonly #options: HousekeepingOptions;
+  #timer: NodeJS.Timeout | undefined;
+  #working: Promise<void> = Promise.resolve();
+  #stopped = false;
+
+  constructor(options: HousekeepingOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when the first round is done; the others follow by the hour. */
+  async start(): Promise<void> {
+    this.#timer = setInterval(() => (this.#working = this.#working.then(() => this.#round())), EVERY_MS).unref();
+    this.#working = this.#round();
+    await this.#working;
+  }
+
+  /** Resolves when nothing uses the database any more. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearInterval(this.#timer);
+    await this.#working;
+  }
+
+  async #round(): Promise<void> {
+    const { log, backUp } = this.#options;
+    await backUp().catch((error: unknown) => log.error(`The database can't be backed up: ${reasonOf(error)}`));
+    await this.prune().catch((error: unknown) => log.error(`What jobs told long ago can't be forgotten: ${reasonOf(error)}`));
+  }
+
+  /**
+   * Removes the events and metrics of jobs that ended more than `keepDays` ago, some rows at a time. Jobs, attempts, results and run directories stay.
+   * @returns rows removed
+   */
+  async prune(now = Date.now()): Promise<number> {
+    const { queue, runs, log, keepDays } = this.#options;
+    const before = now - keepDays * DAY_MS;
+    let [rows, jobs] = [0, 0];
+    for (const id of runs.lastActiveBefore(before)) {
+      const job = await queue.get(id);
+      // One that waits or is paused goes on one day, however long ago it last ran.
+      if (job !== undefined && (job.endedAt === undefined || job.endedAt >= before || !['succeeded', 'failed', 'cancelled'].includes(job.state))) continue;
+      jobs++;
+      for (let removed = BATCH; removed === BATCH && !this.#stopped; rows += removed) {
+        removed = runs.forgetSome(id, BATCH);
+        await nextTurn();
+      }
+      if (this.#stopped) break;
+    }
+    if (rows > 0) log.info(`Forgot ${rows} events and metrics of ${jobs} ${jobs === 1 ? 'job' : 'jobs'} that ended more than ${keepDays} days ago; their run directories have them.`);
+    return rows;
+  }
+}
