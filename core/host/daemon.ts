@@ -13,6 +13,7 @@ import { Housekeeping } from './housekeeping.ts';
 import { JOB_ACTIONS, type JobAction } from './job-action.ts';
 import { AdapterStore } from './models/adapter-store.ts';
 import { Models } from './models/models.ts';
+import { ServingMetrics } from './models/serving-metrics.ts';
 import { FileStore } from './openai/file-store.ts';
 import { FineTuningStore } from './openai/fine-tuning-store.ts';
 import type { OpenAiParts } from './openai/routes.ts';
@@ -53,6 +54,7 @@ export class Daemon {
   readonly capacity: Resources;
   readonly #config: DaemonConfig;
   readonly metrics: HostMetrics;
+  readonly #serving: ServingMetrics;
   readonly #state: HostState;
   readonly #host: Host;
   readonly #dispatcher: Dispatcher;
@@ -98,7 +100,8 @@ export class Daemon {
       stopMs: config.shutdown_seconds * 1000,
       published: (job) => this.#keepAdapter(job),
     });
-    this.models = new Models({ config, adapters: this.adapters, log });
+    this.models = new Models({ config, adapters: this.adapters, log, counted: (base, counts) => this.#serving.counted(base, counts) });
+    this.#serving = new ServingMetrics(this.metrics.registry, () => this.models.processes);
     this.#housekeeping = new Housekeeping({ log, queue, runs: this.runs, keepDays: config.keep_days, backUp: () => state.backUp() });
     this.#systemd = Systemd.of({ log, status: () => this.#status() });
     this.#submissions = new Submissions({ queue, kernel: host.kernel, config, capacity: this.capacity, dir: state.submittedDir });
@@ -175,6 +178,7 @@ export class Daemon {
     return {
       ...{ files, models, log },
       draining: () => this.draining,
+      answered: (route, model, forwarded) => this.#serving.answered(route, model, forwarded),
       fileBytes: uploads.file_mb * MIB,
       readerOf: (id) => this.#readerOf(id),
       limits: { lineBytes: uploads.line_kb * 1024, rows: uploads.rows, depth: uploads.depth },
@@ -206,7 +210,9 @@ export class Daemon {
 
   /** Why the host can't take work now, for machines; undefined where it can. */
   notReady(): string | undefined {
-    return this.draining ? 'draining' : this.#probed();
+    if (this.draining) return 'draining';
+    const waiting = this.models.processes.find(({ state }) => state !== 'serving');
+    return this.#probed() ?? (waiting === undefined ? undefined : `model ${waiting.id}: ${waiting.state}`);
   }
 
   /** Why the database can't be written; undefined where it can. */

@@ -128,6 +128,18 @@ describe('a daemon that serves', () => {
     await expect(client.models.delete('tiny')).rejects.toMatchObject({ status: 403 });
   });
 
+  it('measures requests, tokens and adapters for Prometheus', async () => {
+    const metrics = async (): Promise<string> => (await fetch(`${test.daemon().url}/metrics`)).text();
+    // What the process has counted is told once a second.
+    while (!/graft_adapters_loaded\{model="tiny"\} [12]\n/.test(await metrics())) await sleep(100);
+    const text = await metrics();
+    expect(text).toMatch(/graft_requests_total\{route="\/v1\/completions",model="tiny",status="200"\} \d{2,}/);
+    expect(text).toMatch(/graft_time_to_first_token_seconds_count\{model="tiny"\} \d{2,}/);
+    expect(text).toMatch(/graft_adapter_loads\{model="tiny",result="evictions"\} [1-9]/);
+    expect(text).toMatch(/graft_model_up\{model="tiny"\} 1/);
+    expect((await fetch(`${test.daemon().url}/ready`)).status).toBe(200);
+  });
+
   it('starts the process again that has died, and answers with it', async () => {
     const [process_] = test.daemon().models.processes;
     const pid = process_!.pid!;

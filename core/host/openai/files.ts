@@ -33,7 +33,7 @@ interface Upload {
 export async function fileRoutes(app: FastifyInstance, { files, fileBytes, limits, readerOf }: FileOptions): Promise<void> {
   await app.register(multipart, { limits: { files: 1, fields: 16, fieldSize: 4096, parts: 20, headerPairs: 100 } });
 
-  app.post('/v1/files', { bodyLimit: Number.MAX_SAFE_INTEGER }, async (request) => {
+  app.post('/v1/files', async (request) => {
     if (!request.isMultipart()) throw new ApiError(415, 'A file is sent as multipart/form-data, with the parts `file` and `purpose`.');
     let upload: Upload | undefined;
     try {

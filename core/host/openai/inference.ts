@@ -17,7 +17,7 @@ export interface InferenceOptions {
   /** Whether nothing more is taken. */
   draining(): boolean;
   /** Is told of each request that was answered. */
-  answered?(route: string, model: string, forwarded: Forwarded): void;
+  answered?(route: string, base: string, forwarded: Forwarded): void;
 }
 
 const loadBody = Type.Object(
@@ -71,7 +71,7 @@ async function infer({ models, draining, answered }: InferenceOptions, route: st
   if (process === undefined) throw noSuchModel(body.model);
   const gone = goneSignal(reply);
   const forwarded = await forward(process, request, JSON.stringify(body), reply, process.state === 'serving' ? gone : AbortSignal.any([gone, AbortSignal.timeout(PATIENCE_MS)]));
-  answered?.(route, body.model, forwarded);
+  answered?.(route, process.id, forwarded);
   return reply;
 }
 
