@@ -29,7 +29,7 @@ export function violations(schema: TSchema, value: unknown): readonly ErrorObjec
 function compile(schema: TSchema): ValidateFunction {
   const mistake = schemaMistake(schema);
   if (mistake !== undefined) throw new GraftError('PLUGIN_SCHEMA_INVALID', `its schema is not a valid JSON schema: ${mistake}`);
-  const ajv = new Ajv2019({ allErrors: true, useDefaults: true, verbose: true, strict: false, strictNumbers: true, addUsedSchema: false, validateSchema: false });
+  const ajv = new Ajv2019({ allErrors: true, useDefaults: true, verbose: true, strict: false, strictNumbers: true, addUsedSchema: false, validateSchema: false, code: { optimize: false } });
   addFormats.default(ajv);
   try {
     return ajv.compile(closed(schema) as JsonSchema);

@@ -1,9 +1,12 @@
 // @ts-check
 import { readFileSync, statSync } from 'node:fs';
 import { Module, createRequire } from 'node:module';
-import { sep } from 'node:path';
+import { join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { sha256 } from './kept-texts.mjs';
+import { cacheDir } from '../tensor/cache-dir.mjs';
+import { KeptTexts, sha256 } from './kept-texts.mjs';
+
+const MOST_BYTES = 64 * 2 ** 20;
 
 /** Graft's own folder, with a separator at its end. */
 export const HOME = fileURLToPath(new URL('../..', import.meta.url));
@@ -13,13 +16,14 @@ export const HOME = fileURLToPath(new URL('../..', import.meta.url));
  * @typedef {{ readonly code: string, readonly inputs: readonly (readonly [file: string, stamp: string])[] }} Bundle
  */
 
+const texts = () => new KeptTexts(join(cacheDir(), 'program'), MOST_BYTES);
+
 /**
- * @param {import('./kept-texts.mjs').KeptTexts} kept
  * @param {string} key
  * @returns {Bundle | undefined} undefined where it would no longer be made the same
  */
-export function readBundle(kept, key) {
-  const text = kept.read(key);
+export function readBundle(key) {
+  const text = texts().read(key);
   if (text === undefined) return undefined;
   const cut = text.indexOf('\n');
   /** @type {Bundle['inputs']} */
@@ -28,12 +32,11 @@ export function readBundle(kept, key) {
 }
 
 /**
- * @param {import('./kept-texts.mjs').KeptTexts} kept
  * @param {string} key
  * @param {Bundle} bundle
  */
-export function writeBundle(kept, key, { code, inputs }) {
-  kept.write(key, `${JSON.stringify(inputs)}\n${code}`);
+export function writeBundle(key, { code, inputs }) {
+  texts().write(key, `${JSON.stringify(inputs)}\n${code}`);
 }
 
 /**

@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Kernel, Logger } from '../contracts/index.ts';
@@ -31,16 +32,21 @@ export interface HostOptions {
 
 /** The modules that plugins share with the host: one instance of each in the process. */
 async function hostModules(): Promise<Record<string, unknown>> {
-  const [graft, typebox, tf, tfCore, tsyringe, reflect] = await Promise.all([
+  const [graft, typebox, tfCore, tsyringe, reflect] = await Promise.all([
     import('../index.ts'),
     import('typebox'),
-    import('@tensorflow/tfjs'),
     import('@tensorflow/tfjs-core'),
     import('tsyringe'),
     import('reflect-metadata'),
   ]);
   // As Node shows an ES module: of one that lies in a bundle, its default would be taken for the whole.
-  return { graft, typebox: { ...typebox, __esModule: true }, '@tensorflow/tfjs': tf, '@tensorflow/tfjs-core': tfCore, tsyringe, 'reflect-metadata': reflect };
+  return {
+    ...{ graft, typebox: { ...typebox, __esModule: true }, '@tensorflow/tfjs-core': tfCore, tsyringe, 'reflect-metadata': reflect },
+    // All of it, for a plugin that asks for it; Graft stands on a part.
+    get '@tensorflow/tfjs'() {
+      return createRequire(import.meta.url)('@tensorflow/tfjs') as unknown;
+    },
+  };
 }
 
 /**

@@ -4,14 +4,12 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { cacheDir } from '../tensor/cache-dir.mjs';
+import { gathered, isGathered } from './gathered-package.mjs';
 import { HOME, readBundle, runBundle, stampOf, writeBundle } from './kept-bundle.mjs';
-import { KeptTexts, sha256 } from './kept-texts.mjs';
-import { GATHERED, gathered } from './gathered-package.mjs';
+import { sha256 } from './kept-texts.mjs';
 
-const KEPT_BYTES = 64 * 2 ** 20;
 /** Packages with hundreds of exports that half of all files import: a bundle would copy all of them for each such file. */
-const WIDE_PACKAGES = ['@tensorflow/tfjs', '@tensorflow/tfjs-core', GATHERED];
+const WIDE_PACKAGES = ['@tensorflow/tfjs', '@tensorflow/tfjs-core', 'typebox'];
 
 /**
  * Runs one of Graft's TypeScript files, with all files of Graft that it imports: bundled once, and again whenever any of
@@ -21,28 +19,26 @@ const WIDE_PACKAGES = ['@tensorflow/tfjs', '@tensorflow/tfjs-core', GATHERED];
  */
 export async function loadProgram(entry) {
   const file = fileURLToPath(entry);
-  const kept = new KeptTexts(join(cacheDir(), 'program'), KEPT_BYTES);
   const filename = join(dirname(file), `.graft-${relative(HOME, file).replaceAll(sep, '-')}.cjs`);
-  const load = loaderOf(filename, kept);
-  const known = readBundle(kept, file);
+  const load = loaderOf(filename);
+  const known = readBundle(file);
   const bundle = known ?? (await bundled(file, load));
-  if (known === undefined) writeBundle(kept, file, bundle);
+  if (known === undefined) writeBundle(file, bundle);
   process.setSourceMapsEnabled(true);
   return runBundle(bundle.code, filename, load);
 }
 
 /**
  * @param {string} filename of whom packages are for
- * @param {KeptTexts} kept
  * @returns {(id: string) => any}
  */
-function loaderOf(filename, kept) {
+function loaderOf(filename) {
   const require = createRequire(filename);
   return (id) => {
     // Node would read and parse the source maps of packages: 16 MB for tfjs alone.
     process.setSourceMapsEnabled(false);
     try {
-      return id === GATHERED ? gathered(kept) : require(id);
+      return isGathered(id) ? gathered(id) : require(id);
     } finally {
       process.setSourceMapsEnabled(true);
     }

@@ -4,9 +4,9 @@ import addFormats from 'ajv-formats';
 import type { TSchema } from 'typebox';
 import { GraftError } from './errors.ts';
 
-const newAjv = (): Ajv => addFormats.default(new Ajv2019({ allErrors: true, useDefaults: true, coerceTypes: false, strict: false, addUsedSchema: false, validateSchema: false }));
+const newAjv = (): Ajv => addFormats.default(new Ajv2019({ allErrors: true, useDefaults: true, coerceTypes: false, strict: false, addUsedSchema: false, validateSchema: false, code: { optimize: false } }));
 
-/** One instance for the meta-schema, which takes a tenth of a second to compile; schemas of plugins are compiled each in an instance of its own, which goes with them. */
+/** One instance for the meta-schema, which takes a tenth of a second to compile; schemas of plugins are compiled each in an instance of its own, which goes with them. None is optimized: that takes longer than the few checks. */
 const metaAjv = newAjv();
 
 /** What keeps a schema from being one, in words. */

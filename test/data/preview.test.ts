@@ -1,13 +1,17 @@
 import { execFile, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pc from 'picocolors';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { histogram, histogramLines } from '../../core/cli/preview/histogram.ts';
 import { tokenText } from '../../core/cli/preview/token-text.ts';
 import { CHATML, writeTinyTokenizer } from '../support/tokenizer.ts';
+
+/** One for all: a new one would have Graft and its plugins built in it. */
+const cache = mkdtempSync(join(tmpdir(), 'graft-preview-cache-'));
+afterAll(() => rmSync(cache, { recursive: true }));
 
 const graft = fileURLToPath(new URL('../../core/cli/graft.mjs', import.meta.url));
 
@@ -31,7 +35,7 @@ function folder(preprocess: string, load = 'llama, model: ./model', files: Reado
 /** Runs the command line as a person would, piped. */
 function preview(dir: string, ...args: readonly string[]): Promise<{ readonly code: number; readonly out: string; readonly err: string }> {
   return new Promise((resolve) => {
-    const env = { ...process.env, GRAFT_CACHE: join(dir, 'cache'), NO_COLOR: '1' };
+    const env = { ...process.env, GRAFT_CACHE: cache, NO_COLOR: '1' };
     execFile(process.execPath, [graft, 'preview', join(dir, 'config.yaml'), ...args], { env, cwd: dir }, (error, out, err) => resolve({ code: typeof error?.code === 'number' ? error.code : 0, out, err }));
   });
 }
@@ -87,7 +91,7 @@ describe('graft preview', () => {
     const answers = Array.from({ length: 2000 }, (_, index) => JSON.stringify({ prompt: `${index}`, completion: 'a long answer that fills the pipe' })).join('\n');
     const dir = folder('use: instruct, data: data.jsonl', undefined, { 'data.jsonl': answers });
     const { code, err } = await new Promise<{ code: number; err: string }>((resolve) => {
-      const child = spawn(process.execPath, [graft, 'preview', join(dir, 'config.yaml'), '-n', '2000'], { env: { ...process.env, GRAFT_CACHE: join(dir, 'cache') }, stdio: ['ignore', 'pipe', 'pipe'] });
+      const child = spawn(process.execPath, [graft, 'preview', join(dir, 'config.yaml'), '-n', '2000'], { env: { ...process.env, GRAFT_CACHE: cache }, stdio: ['ignore', 'pipe', 'pipe'] });
       let said = '';
       child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
       child.stdout.once('data', () => child.stdout.destroy());

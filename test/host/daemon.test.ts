@@ -76,9 +76,9 @@ describe('a run in the daemon', () => {
   }, TIMEOUT);
 
   it('is killed when it takes more memory than it may, and tried once more with half of the tokens', async () => {
-    const id = await submit({ resources: { memory_mb: 90 } });
+    const id = await submit({ resources: { memory_mb: 60 } });
     const job = await host.until(id, 'failed');
-    expect(job).toMatchObject({ code: 'OUT_OF_MEMORY', attempts: 2, payload: { halvings: 1 }, reason: expect.stringMatching(/^It used \d+ MiB of memory, and may use 90\. Half of the tokens in a pass did not help\.$/) as string });
+    expect(job).toMatchObject({ code: 'OUT_OF_MEMORY', attempts: 2, payload: { halvings: 1 }, reason: expect.stringMatching(/^It used \d+ MiB of memory, and may use 60\. Half of the tokens in a pass did not help\.$/) as string });
   }, TIMEOUT);
 
   it('fails at once over what another attempt would not mend', async () => {

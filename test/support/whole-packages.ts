@@ -1,38 +1,33 @@
 /** Packages that take a test's process longer to import than to run most tests. */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
 import type { Plugin } from 'vitest/config';
+import { gathered, isGathered } from '../../core/host/gathered-package.mjs';
 
 const MARK = '\0whole:';
+/** CommonJS, in which Node would look for the names of exports. */
+const REQUIRED = ['@tensorflow/tfjs-core'];
+const GATHERED = fileURLToPath(new URL('../../core/host/gathered-package.mjs', import.meta.url));
 const require = createRequire(import.meta.url);
 
-/** CommonJS, in which Node would look for the names of exports: half a second for tfjs. */
-const REQUIRED = ['@tensorflow/tfjs', '@tensorflow/tfjs-core'];
-/** Hundreds of ES modules, which Node would load one by one. */
-const BUNDLED = ['typebox'];
-
-/** Gives each of them to tests as one module: the instance that Node has, or the one that all files of a test share. */
+/** Gives each of them to tests as one module: that which the command line's processes have. */
 export function wholePackages(): Plugin {
   return {
     name: 'graft-whole-packages',
     enforce: 'pre',
-    resolveId: (id) => (REQUIRED.includes(id) || BUNDLED.includes(id) ? MARK + id : undefined),
-    load: async (id) => {
+    resolveId: (id) => (REQUIRED.includes(id) || isGathered(id) ? MARK + id : undefined),
+    load: (id) => {
       if (!id.startsWith(MARK)) return undefined;
       const name = id.slice(MARK.length);
-      if (BUNDLED.includes(name)) return bundled(name);
-      const names = Object.keys(require(name) as object);
+      const whole = (isGathered(name) ? gathered(name) : require(name)) as object;
+      const get = isGathered(name) ? `require(${JSON.stringify(GATHERED)}).gathered(${JSON.stringify(name)})` : `require(${JSON.stringify(name)})`;
+      const names = Object.keys(whole).filter((each) => each !== 'default');
       return `import { createRequire } from 'node:module';
-const it = createRequire(${JSON.stringify(import.meta.url)})(${JSON.stringify(name)});
-export default it;
-${names.map((each) => `export const ${each} = it.${each};`).join('\n')}
+const require = createRequire(${JSON.stringify(import.meta.url)});
+const it = ${get};
+export default 'default' in it ? it.default : it;
+${names.map((each, index) => `const n${index} = it[${JSON.stringify(each)}]; export { n${index} as ${each} };`).join('\n')}
 `;
     },
   };
-}
-
-async function bundled(name: string): Promise<string> {
-  const { outputFiles } = await build({ bundle: true, write: false, format: 'esm', platform: 'node', entryPoints: [fileURLToPath(import.meta.resolve(name))] });
-  return outputFiles[0]!.text;
 }
