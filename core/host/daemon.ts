@@ -4,12 +4,13 @@ import { rm } from 'node:fs/promises';
 import { isIPv4 } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import packageJson from '../../package.json' with { type: 'json' };
-import type { Job, Logger, Queue, QueueProvider, Resources } from '../contracts/index.ts';
+import type { Job, Logger, Outcome, Queue, QueueProvider, Resources } from '../contracts/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 import { buildApi } from './api.ts';
 import { cleanUp } from './cleanup.ts';
 import { capacityOf, type DaemonConfig } from './daemon-config.ts';
 import { Dispatcher } from './dispatcher.ts';
+import { lackOfSpace } from './full-disk.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { JOB_ACTIONS, type JobAction } from './job-action.ts';
 import { HostMetrics } from './metrics.ts';
@@ -75,6 +76,7 @@ export class Daemon {
       silenceMs: config.silence_seconds * 1000,
       retryMs: config.retry_seconds * 1000,
       stopMs: config.shutdown_seconds * 1000,
+      writtenDirs: [config.state_dir, host.cacheDir],
     });
     this.#housekeeping = new Housekeeping({ log, queue, runs: this.runs, keepDays: config.keep_days, backUp: () => state.backUp() });
     this.#systemd = Systemd.of({ log, status: () => this.#status() });
@@ -138,7 +140,8 @@ export class Daemon {
   }
 
   describe(job: Job): DescribedJob {
-    return { ...job, waitsFor: job.state === 'waiting' ? this.#waitsFor(job) : undefined, dir: this.runs.directory(job.id), standing: this.runs.standing(job.id) };
+    const unwritten = this.#dispatcher.unwritten(job.id);
+    return { ...job, ...(unwritten === undefined ? {} : shown(unwritten)), waitsFor: job.state === 'waiting' ? this.#waitsFor(job) : undefined, dir: this.runs.directory(job.id), standing: this.runs.standing(job.id) };
   }
 
   get draining(): boolean {
@@ -147,7 +150,7 @@ export class Daemon {
 
   /** Why the host can't take work now, for machines; undefined where it can. */
   notReady(): string | undefined {
-    return this.draining ? 'draining' : this.#probed();
+    return this.draining ? 'draining' : (this.#probed() ?? lackOfSpace(this.#state.dir));
   }
 
   /** Why the database can't be written; undefined where it can. */
@@ -209,6 +212,11 @@ async function openQueue(config: DaemonConfig, host: Host, state: HostState, log
   if (!names.includes(`queue:${config.queue}`)) throw new GraftError('QUEUE_UNKNOWN', `There is no queue plugin ${config.queue}; there are ${names.map((name) => name.slice('queue:'.length)).join(', ')}.`);
   const lease = host.kernel.leaseToken<QueueProvider>(`queue:${config.queue}`, { pinned: true });
   return lease.value.open({ database: state.database, log });
+}
+
+/** A job's state and why, as they will be when they can be written. */
+function shown(outcome: Outcome): Pick<Job, 'state' | 'reason' | 'code'> {
+  return outcome.state === 'succeeded' ? { state: outcome.state } : { state: outcome.state, reason: outcome.reason, code: outcome.code };
 }
 
 function isLoopback(host: string): boolean {
