@@ -171,7 +171,7 @@ export class Daemon {
   /** Takes nothing more, lets runs checkpoint, and lets go of everything. */
   async stop(): Promise<void> {
     try {
-      await this.#systemd?.stopping();
+      void this.#systemd?.stopping();
       await this.#dispatcher.drain();
       await this.#api?.close();
       await this.#host.dispose();
