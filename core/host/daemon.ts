@@ -3,12 +3,13 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import packageJson from '../../package.json' with { type: 'json' };
-import type { Job, JobState, KernelReport, Logger, Queue, QueueProvider, Resources } from '../contracts/index.ts';
+import type { Job, JobState, KernelReport, Logger, Outcome, Queue, QueueProvider, Resources } from '../contracts/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 import { buildApi } from './api.ts';
 import { cleanUp } from './cleanup.ts';
 import { capacityOf, type DaemonConfig } from './daemon-config.ts';
 import { Dispatcher } from './dispatcher.ts';
+import { lackOfSpace } from './full-disk.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { JOB_ACTIONS, type JobAction } from './job-action.ts';
 import { AdapterStore } from './models/adapter-store.ts';
@@ -99,6 +100,7 @@ export class Daemon {
       retryMs: config.retry_seconds * 1000,
       stopMs: config.shutdown_seconds * 1000,
       published: (job) => this.#keepAdapter(job),
+      writtenDirs: [config.state_dir, host.cacheDir],
     });
     this.models = new Models({ config, adapters: this.adapters, log, counted: (base, counts) => this.#serving.counted(base, counts) });
     this.#serving = new ServingMetrics(this.metrics.registry, () => this.models.processes);
@@ -168,7 +170,8 @@ export class Daemon {
   }
 
   describe(job: Job): DescribedJob {
-    return { ...job, waitsFor: job.state === 'waiting' ? this.#waitsFor(job) : undefined, dir: this.runs.directory(job.id), standing: this.runs.standing(job.id) };
+    const unwritten = this.#dispatcher.unwritten(job.id);
+    return { ...job, ...(unwritten === undefined ? {} : shown(unwritten)), waitsFor: job.state === 'waiting' ? this.#waitsFor(job) : undefined, dir: this.runs.directory(job.id), standing: this.runs.standing(job.id) };
   }
 
   /** What OpenAI's routes stand on. */
@@ -212,7 +215,7 @@ export class Daemon {
   notReady(): string | undefined {
     if (this.draining) return 'draining';
     const waiting = this.models.processes.find(({ state }) => state !== 'serving');
-    return this.#probed() ?? (waiting === undefined ? undefined : `model ${waiting.id}: ${waiting.state}`);
+    return this.#probed() ?? lackOfSpace(this.#state.dir) ?? (waiting === undefined ? undefined : `model ${waiting.id}: ${waiting.state}`);
   }
 
   /** Why the database can't be written; undefined where it can. */
@@ -233,7 +236,7 @@ export class Daemon {
   /** Takes nothing more, lets runs checkpoint, and lets go of everything. */
   async stop(): Promise<void> {
     try {
-      await this.#systemd?.stopping();
+      void this.#systemd?.stopping();
       await Promise.all([this.#dispatcher.drain(), this.models.stop()]);
       await this.#api?.close();
       await this.#host.dispose();
@@ -299,4 +302,9 @@ async function openQueue(config: DaemonConfig, host: Host, state: HostState, log
 function refuseUnprotected({ host, state_dir }: DaemonConfig, state: HostState): void {
   if (isLoopback(host) || new ApiKeys(state.database).any) return;
   throw new GraftError('HOST_UNPROTECTED', `${host} can be reached by other machines, and there is no API key that they would have to bring.`, { hint: `Make one with \`graft keys add <name> --scope infer --state ${state_dir}\`, or listen on 127.0.0.1.` });
+}
+
+/** A job's state and why, as they will be when they can be written. */
+function shown(outcome: Outcome): Pick<Job, 'state' | 'reason' | 'code'> {
+  return outcome.state === 'succeeded' ? { state: outcome.state } : { state: outcome.state, reason: outcome.reason, code: outcome.code };
 }

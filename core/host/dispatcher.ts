@@ -4,6 +4,7 @@ import type { Job, JobLease, JobRequest, Logger, Outcome, Queue, Resources, RunE
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 import { readHistory } from '../run/history.ts';
 import { eventsFileOf } from '../run/run-directory.ts';
+import { DISK_FULL, FullDisk } from './full-disk.ts';
 import type { HostMetrics } from './metrics.ts';
 import { outcomeOf } from './outcome.ts';
 import type { StopReason, WorkOrder } from './protocol.ts';
@@ -32,16 +33,24 @@ export interface DispatcherOptions {
   readonly stopMs: number;
   /** Called in the transaction that ends a job which has succeeded. */
   published?(job: Job): void;
+  /** Folders beside runs' own that they, and the host for them, write to. */
+  readonly writtenDirs: readonly string[];
 }
 
 /** Milliseconds between two looks at the queue where nothing else gives reason to. */
 const TICK_MS = 1000;
+/** Milliseconds between two looks at whether a full disk has space again. */
+const SPACE_MS = 2000;
 /** Milliseconds that events are gathered before they are written. */
 const FLUSH_MS = 300;
 /** Events of a run that are kept while they can't be written. */
 const MOST_UNWRITTEN = 20_000;
 /** Milliseconds between two complaints that something can't be written. */
 const COMPLAINT_MS = 30_000;
+/** Jobs that paused over a full disk that are looked at at once. */
+const MOST_PAUSED = 1000;
+/** Failures of the database that pass when the disk has space. */
+const UNWRITABLE: ReadonlySet<string> = new Set([DISK_FULL, 'DATABASE_UNREADABLE']);
 
 interface Running {
   readonly process: RunProcess;
@@ -64,10 +73,17 @@ export class Dispatcher {
   #lookAgain = false;
   #draining = false;
   #renewedAt = 0;
+  readonly #fullDisk: FullDisk;
+  /** What jobs came to while that could not be written, by their ids. */
+  readonly #idToUnwritten = new Map<string, Outcome>();
+  /** Whether there may be jobs that paused over a full disk. */
+  #somePaused = true;
+  #spaceAt = 0;
   #complainedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
+    this.#fullDisk = new FullDisk(options.writtenDirs);
   }
 
   /** Takes back what a host before this one left running, and begins. */
@@ -88,6 +104,11 @@ export class Dispatcher {
     return this.#waits;
   }
 
+  /** What a job that has ended came to, while the disk is too full to write it. */
+  unwritten(id: string): Outcome | undefined {
+    return this.#idToUnwritten.get(id);
+  }
+
   get draining(): boolean {
     return this.#draining;
   }
@@ -103,7 +124,7 @@ export class Dispatcher {
     this.#lookAgain = true;
     this.#looking = this.#looking.then(async () => {
       this.#lookAgain = false;
-      await this.#look().catch((error: unknown) => this.#options.log.error(`The queue can't be looked at: ${reasonOf(error)}`));
+      await this.#look().catch((error: unknown) => this.#complain(`The queue can't be looked at: ${reasonOf(error)}`));
     });
   }
 
@@ -127,6 +148,7 @@ export class Dispatcher {
     const { queue, capacity, rules, log, metrics, holder, leaseMs } = this.#options;
     if (performance.now() - this.#renewedAt > leaseMs / 3) await this.#renew();
     if (this.#draining) return;
+    if (this.#somePaused && performance.now() - this.#spaceAt > SPACE_MS) await this.#goOnWhereSpace();
     const now = Date.now();
     for (const job of await queue.expire({ now, holder, lost: lost('Its lease ran out.') })) log.warn(`The lease of ${job.name} (${job.id}) ran out; it is ${job.state} now.`);
     // One that was taken from this host while its process lives on waits for that to end.
@@ -176,6 +198,7 @@ export class Dispatcher {
       .catch((error: unknown) => log.error(`${name} (${id}) ended, and that can't be recorded: ${reasonOf(error)}`, { job: id }))
       .finally(() => {
         if (this.#idToRunning.get(id) === begun) this.#idToRunning.delete(id);
+        this.#idToUnwritten.delete(id);
         this.#ending.delete(ending);
         this.wake();
       });
@@ -197,20 +220,50 @@ export class Dispatcher {
     metrics.attemptEnded(outcome, child.peakBytes);
     const died = end.kind === 'died' ? end : undefined;
     const attemptEnd = { exitCode: died === undefined ? 0 : died.exitCode, signal: died?.signal, reason: 'reason' in outcome ? outcome.reason : undefined, lastLines: died?.lastLines, peakBytes: child.peakBytes };
-    if (outcome.state === 'succeeded' && attempt > 1) await this.#fillGaps(id, runs.directory(id));
-    const kept = await untilWritten(() =>
+    const dir = running.dir ?? runs.directory(id);
+    if (isDiskFull(outcome)) await this.#fullDisk.paused(id, dir);
+    else if (outcome.state !== 'waiting') this.#fullDisk.forget(id);
+    this.#idToUnwritten.set(id, outcome);
+    if (outcome.state === 'succeeded' && attempt > 1) await this.#fillGaps(id, dir);
+    const kept = await this.#untilWritten(() =>
       queue.end(lease, outcome, () => {
+        if (dir !== undefined) runs.setDirectory(id, dir);
         runs.endAttempt(id, attempt, attemptEnd);
         if (outcome.state !== 'succeeded') return;
         runs.publish(id);
         this.#options.published?.(lease.job);
       }),
     );
+    this.#somePaused ||= isDiskFull(outcome);
     if (!kept) {
       runs.endAttempt(id, attempt, { ...attemptEnd, reason: 'Its lease was lost.' });
       return log.warn(`${name} (${id}) ended after its lease was lost: what it came to is not counted.`, { job: id });
     }
     log[outcome.state === 'succeeded' ? 'info' : 'warn'](`${name} (${id}): ${told(outcome)}`, { job: id });
+  }
+
+  async #goOnWhereSpace(): Promise<void> {
+    const { queue, runs, log } = this.#options;
+    this.#spaceAt = performance.now();
+    const paused = (await queue.list({ states: ['paused'], limit: MOST_PAUSED })).filter(({ code }) => code === DISK_FULL);
+    this.#somePaused = paused.length > 0;
+    for (const { id, name } of paused) {
+      if (!(await this.#fullDisk.hasRoom(id, runs.directory(id)))) continue;
+      if ((await queue.resume(id)) !== undefined) log.info(`There is space on the disk again: ${name} (${id}) goes on.`, { job: id });
+    }
+  }
+
+  /** Tries again while the disk is full, for what a run came to is not to be lost over it; a host that ends leaves it to the next, which has the run's directory to read it from. */
+  async #untilWritten<T>(act: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await act();
+      } catch (error) {
+        if (!GraftError.is(error) || !UNWRITABLE.has(error.code) || this.#draining) throw error;
+        this.#complain(`What a run came to can't be recorded yet: ${error.message}`);
+        await sleep(TICK_MS);
+      }
+    }
   }
 
   /** Writes the numbers of steps that a host before this one was told and could not write, for it was killed: its run has them. */
@@ -219,7 +272,7 @@ export class Dispatcher {
     if (dir === undefined) return;
     try {
       const { steps, evaluations } = readHistory(eventsFileOf(dir));
-      await untilWritten(async () => runs.recordNumbers(id, [...steps, ...evaluations]));
+      await this.#untilWritten(async () => runs.recordNumbers(id, [...steps, ...evaluations]));
     } catch (error) {
       log.warn(`The steps of ${id} that were missed can't be read: ${reasonOf(error)}`, { job: id });
     }
@@ -285,10 +338,10 @@ export class Dispatcher {
   }
 
   /** Now and then: a full disk would otherwise be said several times a second. */
-  #complain(message: string, job: string): void {
+  #complain(message: string, job?: string): void {
     if (performance.now() - this.#complainedAt < COMPLAINT_MS) return;
     this.#complainedAt = performance.now();
-    this.#options.log.error(message, { job });
+    this.#options.log.error(message, job === undefined ? undefined : { job });
   }
 }
 
@@ -297,16 +350,8 @@ function lost(reason: string): () => Extract<Outcome, { readonly state: 'waiting
   return () => ({ state: 'waiting', reason, code: 'LEASE_LOST', dueAt: Date.now(), counts: false });
 }
 
-/** Tries again while the disk is full: what a run came to is not to be lost over it. */
-async function untilWritten<T>(act: () => Promise<T>): Promise<T> {
-  for (;;) {
-    try {
-      return await act();
-    } catch (error) {
-      if (!GraftError.is(error) || error.code !== 'DISK_FULL') throw error;
-      await sleep(TICK_MS);
-    }
-  }
+function isDiskFull(outcome: Outcome): boolean {
+  return outcome.state === 'paused' && outcome.code === DISK_FULL;
 }
 
 function told(outcome: Outcome): string {

@@ -29,11 +29,11 @@ export class Housekeeping {
     this.#options = options;
   }
 
-  /** Resolves when the first round is done; the others follow by the hour. */
+  /** Resolves when a backup has been made where one is due; the rest follows, and all of it again by the hour. */
   async start(): Promise<void> {
-    this.#timer = setInterval(() => (this.#working = this.#working.then(() => this.#round())), EVERY_MS).unref();
-    this.#working = this.#round();
-    await this.#working;
+    await this.#backUp();
+    this.#working = this.#prune();
+    this.#timer = setInterval(() => (this.#working = this.#working.then(() => this.#backUp()).then(() => this.#prune())), EVERY_MS).unref();
   }
 
   /** Resolves when nothing uses the database any more. */
@@ -43,10 +43,13 @@ export class Housekeeping {
     await this.#working;
   }
 
-  async #round(): Promise<void> {
+  async #backUp(): Promise<void> {
     const { log, backUp } = this.#options;
     await backUp().catch((error: unknown) => log.error(`The database can't be backed up: ${reasonOf(error)}`));
-    await this.prune().catch((error: unknown) => log.error(`What jobs told long ago can't be forgotten: ${reasonOf(error)}`));
+  }
+
+  async #prune(): Promise<void> {
+    await this.prune().catch((error: unknown) => this.#options.log.error(`What jobs told long ago can't be forgotten: ${reasonOf(error)}`));
   }
 
   /**

@@ -1,5 +1,6 @@
 /** What becomes of a job when its process has ended. */
 import type { Job, Outcome } from '../contracts/index.ts';
+import { DISK_FULL } from './full-disk.ts';
 import type { StopReason } from './protocol.ts';
 import { runPayloadOf } from './run-payload.ts';
 import type { ProcessEnd } from './run-process.ts';
@@ -9,7 +10,7 @@ const LONGEST_RETRY_MS = 600_000;
 /** Milliseconds after which a run directory that was still held is tried again: the process before is on its way out. */
 const LOCKED_MS = 2000;
 /** Failures of the disk, not of the run. */
-const DISK_CODES: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'DISK_FULL']);
+const DISK_CODES: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', DISK_FULL]);
 
 /**
  * Bad data and bad configs are never tried again; what the network or a full disk kept from going on is; what died goes on from its last checkpoint after a pause that doubles; what ran out of
@@ -38,7 +39,11 @@ export function outcomeOf(job: Job, end: ProcessEnd, asked: StopReason | undefin
     const { reason, code, lasting } = end.end;
     if (asked === 'cancel') return { state: 'cancelled', reason };
     if (code === 'RUN_LOCKED') return again(reason, code, { inMs: LOCKED_MS, counts: false });
-    if (code !== undefined && DISK_CODES.has(code)) return { state: 'paused', reason: `The disk is full: ${reason} Its last checkpoint is whole; \`graft resume\` goes on from there.`, code: 'DISK_FULL' };
+    if (code !== undefined && DISK_CODES.has(code)) {
+      // Somebody who wants it paused resumes it.
+      if (asked === 'pause') return { state: 'paused', reason: `The disk is full: ${reason} Its last checkpoint is kept.` };
+      return { state: 'paused', reason: `The disk is full: ${reason} Its last checkpoint is kept, and it goes on from there by itself once there is space.`, code: DISK_FULL };
+    }
     if (code === 'OUT_OF_MEMORY') return halved(reason);
     return lasting ? { state: 'failed', reason, code } : again(reason, code ?? 'RUN_FAILED');
   }

@@ -94,8 +94,14 @@ export class SqliteDatabase implements Database {
   close(): void {
     if (!this.#db.isOpen) return;
     this.#sqlToStatement.clear();
-    this.#db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
-    this.#db.close();
+    try {
+      this.#db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
+    } catch (error) {
+      // On a full disk the log stays, with all that is in it, and is taken up at the next opening.
+      if (!GraftError.is(this.#told(error))) throw error;
+    } finally {
+      this.#db.close();
+    }
   }
 
   #prepared(sql: string): StatementSyncInstance {

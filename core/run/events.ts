@@ -45,6 +45,7 @@ export class EventLog implements Subscriber {
   readonly name = 'events.jsonl';
   readonly #file: number;
   #bytes: number;
+  #failure: unknown;
 
   /** @param keepBytes what of an existing file belongs to the run; the rest is cut off */
   constructor(path: string, keepBytes = 0) {
@@ -55,11 +56,25 @@ export class EventLog implements Subscriber {
 
   receive(event: RunEvent): void {
     if (!RECORDED(event)) return;
-    this.#bytes += writeSync(this.#file, `${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`);
+    const line = Buffer.from(`${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`);
+    try {
+      // A disk that is nearly full takes a part.
+      for (let written = 0; written < line.length; ) written += writeSync(this.#file, line, written);
+      this.#bytes += line.length;
+    } catch (error) {
+      this.#failure = error;
+      throw error;
+    }
+  }
+
+  /** @throws what kept an event from being written: a run does not go on with gaps in its record */
+  check(): void {
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
   /** Makes what was written durable. Returns its length in bytes. */
   sync(): number {
+    this.check();
     fsyncSync(this.#file);
     return this.#bytes;
   }

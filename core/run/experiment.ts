@@ -144,8 +144,11 @@ class Experiment {
     const { status, reason, id } = this.#directory.record;
     this.#events.emit({ type: 'run-ended', run: id, status: status === 'running' ? 'failed' : status, reason, seconds: (performance.now() - this.#began) / 1000 });
     this.#eventLog.close();
-    if (status !== 'running') await writeReport(this.#directory);
-    await this.#session?.dispose();
+    try {
+      if (status !== 'running') await writeReport(this.#directory);
+    } finally {
+      await this.#session?.dispose();
+    }
   }
 
   async #open(): Promise<Session> {
@@ -191,6 +194,7 @@ class Experiment {
     let ended: Extract<TrainEvent, { type: 'train-ended' }> | undefined;
     for await (const event of training) {
       this.#events.emit(event);
+      this.#eventLog.check();
       if (event.type === 'checkpoint') await writeReport(this.#directory);
       if (event.type === 'train-ended') ended = event;
     }

@@ -117,7 +117,7 @@ export class RunDirectory {
   }
 
   get checkpointsDir(): string {
-    return join(this.dir, 'checkpoints');
+    return checkpointsDirOf(this.dir);
   }
 
   get adaptersDir(): string {
@@ -153,6 +153,11 @@ export function newRunId(name: string): string {
 /** The events inside a run directory. */
 export function eventsFileOf(dir: string): string {
   return join(resolve(dir), 'events.jsonl');
+}
+
+/** The checkpoints inside a run directory. */
+export function checkpointsDirOf(dir: string): string {
+  return join(resolve(dir), 'checkpoints');
 }
 
 /** The config inside a run directory. */

@@ -41,6 +41,11 @@ describe('what becomes of a job', () => {
     for (const code of ['ENOSPC', 'DISK_FULL']) expect(outcomeOf(job(1), failed(code, code === 'DISK_FULL'), undefined, CLOCK)).toMatchObject({ state: 'paused', code: 'DISK_FULL' });
   });
 
+  it('whose disk is full while it pauses because somebody asked: it stays paused', () => {
+    const outcome = outcomeOf(job(1), failed('ENOSPC', false), 'pause', CLOCK);
+    expect(outcome).toEqual({ state: 'paused', reason: 'The disk is full: It is wrong. Its last checkpoint is kept.' });
+  });
+
   it('whose run directory is still held by the attempt before: soon again, and not its fault', () => {
     expect(outcomeOf(job(1), failed('RUN_LOCKED', true), undefined, CLOCK)).toMatchObject({ state: 'waiting', counts: false, dueAt: 1_002_000 });
   });

@@ -16,6 +16,8 @@ export interface TestDaemon {
   restart(): Promise<void>;
   /** Waits until a job is in one of the states; fails when it ends in another. */
   until(id: string, ...states: readonly JobState[]): Promise<Job>;
+  /** Waits until a job is in a state, whatever it is in before. */
+  untilAtLast(id: string, state: JobState): Promise<void>;
   /** Waits until a job has done so many steps. */
   untilStep(id: string, step: number): Promise<void>;
   /** The process that runs a job now. */
@@ -46,6 +48,9 @@ export async function startDaemon(options: Readonly<Record<string, unknown>> = {
         if (ENDED.includes(job.state)) throw new Error(`${id} is ${job.state}, not ${states.join(' or ')}: ${job.reason}`);
         await sleep(LOOK_MS);
       }
+    },
+    untilAtLast: async (id, state) => {
+      while ((await daemon.queue.get(id))!.state !== state) await sleep(LOOK_MS);
     },
     untilStep: async (id, step) => {
       while ((daemon.runs.standing(id)?.step ?? 0) < step) {
