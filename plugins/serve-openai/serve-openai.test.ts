@@ -1,9 +1,8 @@
 /** The server as the official client sees it: its models, many requests at once, its beginning and end. */
-import { once } from 'node:events';
-import { connect } from 'node:net';
+import { ServerResponse } from 'node:http';
 import * as tf from '@tensorflow/tfjs';
 import OpenAI from 'openai';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ADAPTED, BASE, BROKEN, clientOf, openServer, type TestServer } from '../../test/support/openai-server.ts';
 
 let open: TestServer;
@@ -95,36 +94,41 @@ describe('many requests', () => {
 });
 
 describe('a client that reads slowly', () => {
-  /** Asks for a stream on a connection of its own, and takes nothing of it until told to. */
-  async function slowly(url: string, body: object): Promise<{ all(): Promise<string>; close(): void }> {
-    const { hostname, port } = new URL(url);
-    const socket = connect({ host: hostname, port: Number(port) });
-    await once(socket, 'connect');
-    const text = JSON.stringify(body);
-    socket.pause();
-    socket.write(`POST /v1/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(text)}\r\n\r\n${text}`);
-    return {
-      close: () => socket.destroy(),
-      all: async () => {
-        const pieces: Buffer[] = [];
-        for await (const piece of socket) pieces.push(piece as Buffer);
-        return Buffer.concat(pieces).toString();
-      },
-    };
-  }
+  afterEach(() => void vi.restoreAllMocks());
 
   it('holds no place that another could have, and misses nothing in the end', async () => {
-    const { server, client, stop } = await open.serve({ max_concurrent: 1, max_queue: 1 });
+    const { client, stop } = await open.serve({ max_concurrent: 1, max_queue: 1 });
     try {
-      const request = { model: BASE, prompt: 'the cat', max_tokens: 100, temperature: 0, n: 8, logprobs: 5 } as const;
-      const slow = await slowly(server.url, { ...request, stream: true });
-      // Once it has its place, the next one waits for it, and gets it though nothing was read.
-      await expect.poll(() => open.batcher.state().running, { timeout: 20_000 }).toBeGreaterThan(0);
-      expect((await client.completions.create({ ...request, n: 1, max_tokens: 1 })).object).toBe('text_completion');
+      const request = { model: BASE, prompt: 'the cat', max_tokens: 60, temperature: 0, n: 4, logprobs: 2 } as const;
+      // As if the connection's window were full: what is written arrives, and the next is not to be written yet.
+      const full = new Set<ServerResponse>();
+      const write = ServerResponse.prototype.write;
+      vi.spyOn(ServerResponse.prototype, 'write').mockImplementation(function (this: ServerResponse, ...given: unknown[]) {
+        full.add(this);
+        write.apply(this, given as Parameters<typeof write>);
+        return false;
+      });
+      const chunks: OpenAI.Completion[] = [];
+      const stream = await client.completions.create({ ...request, stream: true });
+      const reading = (async () => {
+        for await (const chunk of stream) chunks.push(chunk);
+      })();
+      await expect.poll(() => chunks.length, { timeout: 20_000 }).toBe(1);
+      // There is one place, and the one who has it can be sent no more: still others get their answers.
       const whole = await client.completions.create(request);
-      const events = (await slow.all()).split('\n').filter((line) => line.startsWith('data: {')).map((line) => JSON.parse(line.slice(6)) as OpenAI.Completion);
-      const texts = Array.from({ length: 8 }, (_, index) => events.flatMap(({ choices }) => choices.filter((choice) => choice.index === index).map(({ text }) => text)).join(''));
-      expect(texts).toEqual(whole.choices.map(({ text }) => text));
+      expect((await client.completions.create({ ...request, n: 1, max_tokens: 1 })).object).toBe('text_completion');
+      expect(chunks).toHaveLength(1);
+      vi.restoreAllMocks();
+      for (const response of full) response.emit('drain');
+      await reading;
+      const ofIndex = (index: number): OpenAI.CompletionChoice[] => chunks.flatMap(({ choices }) => choices.filter((choice) => choice.index === index));
+      whole.choices.forEach(({ text, logprobs, finish_reason }, index) => {
+        expect(ofIndex(index).map((choice) => choice.text).join('')).toBe(text);
+        expect(ofIndex(index).flatMap((choice) => choice.logprobs?.tokens ?? [])).toEqual(logprobs!.tokens);
+        expect(ofIndex(index).at(-1)!.finish_reason).toBe(finish_reason);
+      });
+      // What had to wait came together: far fewer chunks than tokens.
+      expect(chunks.length).toBeLessThan(60);
     } finally {
       await stop();
     }
