@@ -160,5 +160,9 @@ export function bodyError(complaints: readonly SchemaComplaint[]): Error {
     const wanted = complaints.filter((other) => other.keyword === 'type' && other.instancePath === complaint.instancePath && other.params['type'] !== 'null');
     return invalid(`Invalid type for '${param}': it must be ${[...new Set(wanted.map((other) => String(other.params['type'])))].join(' or ')}.`, param, 'invalid_type');
   }
+  if (complaint.keyword === 'const') {
+    const allowed = complaints.filter((other) => other.keyword === 'const' && other.instancePath === complaint.instancePath).map((other) => String(other.params['allowedValue']));
+    return invalid(`Invalid value for '${param}': it must be ${allowed.join(' or ')}.`, param, 'invalid_value');
+  }
   return invalid(`Invalid value for '${param}': it ${complaint.message ?? 'is not valid'}.`, param, 'invalid_value');
 }

@@ -1,4 +1,5 @@
 /** All answers of one request, generated at the same time: they share the model's batch. */
+import { setMaxListeners } from 'node:events';
 import type { ServedModel } from 'graft';
 import { answer, type AnsweredToken, type AnswerPart, type FinishReason } from './answer.ts';
 import { grammarOf, JsonConstraint } from './json/constraint.ts';
@@ -39,6 +40,7 @@ export async function generateChoices({ served, asks, parameters, continues, sig
   const grammar = json === undefined ? undefined : grammarOf(served.tokenizer, json.schema);
   const failed = new AbortController();
   const until = AbortSignal.any([signal, failed.signal]);
+  setMaxListeners(MOST_AT_ONCE + 1, until);
   const total = asks.length * n;
   let next = 0;
   const work = async (): Promise<void> => {

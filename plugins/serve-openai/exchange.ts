@@ -6,6 +6,7 @@ import { ApiError, invalid, noSuchModel, notLoadable } from './api-error.ts';
 import type { AnsweredToken, AnswerPart, FinishReason } from './answer.ts';
 import { Collected, generateChoices, type Ask, type Choice, type Work } from './choices.ts';
 import { EventStream } from './event-stream.ts';
+import { TooLarge } from './json/automaton.ts';
 import { Outbox } from './outbox.ts';
 import type { Parameters } from './parameters.ts';
 import type { ServerContext } from './context.ts';
@@ -162,6 +163,7 @@ export class ClientGone extends Error {
 export function toApiError(error: unknown, context: Pick<ServerContext, 'log' | 'signal'>, requestId: string): ApiError {
   if (error instanceof ApiError) return error;
   if (context.signal.aborted) return new ApiError(503, 'The server is shutting down.', 'server_error', null, 'shutting_down', { 'retry-after': '1' });
+  if (error instanceof TooLarge) return invalid("The schema of 'response_format' can be read in too many ways at once: let the alternatives of its 'anyOf' begin differently.", 'response_format', 'unsupported_schema');
   const expected = GraftError.is(error) ? ofGraft(error) : undefined;
   if (expected !== undefined) return expected;
   context.log.error(`Request ${requestId} failed: ${reasonOf(error)}`, GraftError.is(error) ? { code: error.code } : { stack: error instanceof Error ? error.stack : undefined });

@@ -25,10 +25,12 @@ export interface Rule {
   readonly start: number;
 }
 
-/** Raised where an automaton would take more states than are allowed. */
+/** Raised where an automaton would take more states than are allowed, or its texts could be read in too many ways. */
 export class TooLarge extends Error {}
 
 const MOST_STATES = 50_000;
+/** Configurations of a position: alternatives that begin alike multiply with every level of nesting. */
+const MOST_WAYS = 4096;
 
 export class Automaton {
   readonly states: State[] = [];
@@ -129,7 +131,10 @@ export class Positions {
     this.#start = this.#begin();
   }
 
-  /** @returns undefined where no text of the rule goes on with this byte */
+  /**
+   * @returns undefined where no text of the rule goes on with this byte
+   * @throws TooLarge
+   */
   next(position: Position, byte: number): Position | undefined {
     const known = position.byteToNext.get(byte);
     if (known !== undefined || position.byteToNext.has(byte)) return known;
@@ -165,6 +170,7 @@ export class Positions {
     for (let each = left.pop(); each !== undefined; each = left.pop()) {
       if (seen.has(each)) continue;
       seen.add(each);
+      if (seen.size > MOST_WAYS) throw new TooLarge('The text can be read in too many ways.');
       if (each.parent === undefined) {
         accepting = true;
         continue;

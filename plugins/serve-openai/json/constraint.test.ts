@@ -5,6 +5,7 @@ import type { Tokenizer } from '../../../core/index.ts';
 import { rng } from '../../../core/tensor/rng.ts';
 import { sampler } from '../../../core/tensor/sampling.ts';
 import { byteLevel, bytePieces, pieceTokenizer } from '../../../test/support/piece-tokenizer.ts';
+import { TooLarge } from './automaton.ts';
 import { grammarOf, JsonConstraint, VocabularyUnknown } from './constraint.ts';
 import { SchemaProblem } from './schema.ts';
 
@@ -29,6 +30,8 @@ const SCHEMAS: Readonly<Record<string, object>> = {
   'an array of arrays': { type: 'array', items: { type: 'array', items: { type: 'number' }, maxItems: 2 }, minItems: 1, maxItems: 4 },
   'numbers': { type: 'number' },
   'whole numbers': { type: 'integer' },
+  'whole numbers of a range': { type: 'array', items: { type: 'integer', minimum: -13, exclusiveMaximum: 108 }, minItems: 8, maxItems: 8 },
+  "whole numbers from zero, as zod's safe ones": { type: 'array', items: { type: 'integer', minimum: 0, maximum: 9007199254740991 }, minItems: 3, maxItems: 3 },
   'a string': { type: 'string' },
   'a string of two to four characters': { type: 'string', minLength: 2, maxLength: 4 },
   'a string of at least three characters': { type: 'string', minLength: 3 },
@@ -106,6 +109,14 @@ describe('a constraint', () => {
     expect(open(object({ a: { type: 'null' } }))('{"a":null').end).toBe(false);
   });
 
+  it.each([[-13, 108], [0, 0], [7, 7], [95, 1203], [-120, -3], [-1, 1], [0.5, 9.5]])('counts from %d to %d, and says no other whole number', (minimum, maximum) => {
+    const after = open({ type: 'integer', minimum, maximum });
+    const reads = (text: string): boolean => [...text].every((character, i) => after(text.slice(0, i)).allowed.includes(`<0x${character.charCodeAt(0).toString(16).toUpperCase()}>`)) && after(text).end;
+    for (let value = -130; value <= 130; value++) expect(`${value}: ${reads(String(value))}`).toBe(`${value}: ${value >= minimum && value <= maximum}`);
+    for (const value of [999, 1000, 1203, 1204, 12_030, -1000]) expect(`${value}: ${reads(String(value))}`).toBe(`${value}: ${value >= minimum && value <= maximum}`);
+    expect(reads('007')).toBe(false);
+  });
+
   it('says that nothing can follow a value that is closed', () => {
     const constraint = new JsonConstraint(grammarOf(sentencePiece, { type: 'boolean' }));
     for (const byte of Buffer.from('tru')) constraint.accept(byte);
@@ -135,6 +146,12 @@ describe('a constraint', () => {
     expect([...logits.keys()].filter((id) => logits[id] === 0).every((id) => id >= 0x80 && id <= 0xbf)).toBe(true);
   });
 
+  it('gives up where a text can be read in too many ways, each level twice as many', () => {
+    const list = { type: 'array', items: { $ref: '#' } };
+    const constraint = new JsonConstraint(grammarOf(sentencePiece, { anyOf: [list, { ...list }] }));
+    expect(() => Array.from({ length: 40 }, () => constraint.accept('['.charCodeAt(0)))).toThrow(TooLarge);
+  });
+
   it('is refused where the tokenizer changes what its tokens say', async () => {
     // Read as GPT-2's, its pieces are not what they are decoded to.
     const odd = await pieceTokenizer('byte-level', ['a', byteLevel('é'), byteLevel('\n')]);
@@ -156,6 +173,7 @@ describe('a schema that is refused', () => {
 
   it.each([
     [object({ a: { type: 'string', pattern: '^a' } }), 'properties/a/pattern', "'pattern' is not supported"],
+    [{ type: 'number', minimum: 0 }, 'minimum', "'minimum' is supported for the type integer alone"],
     [{ type: 'number', multipleOf: 2 }, 'multipleOf', "'multipleOf' is not supported"],
     [{ type: 'string', format: 'date' }, 'format', "'format' is not supported"],
     [{ type: 'array', uniqueItems: true }, 'uniqueItems', "'uniqueItems' is not supported"],
@@ -180,11 +198,17 @@ describe('a schema that is refused', () => {
     [{ $ref: '#/$defs/none' }, '$ref', "'$ref' points at '#/$defs/none', and there is no schema"],
     [{ type: 'object', required: ['a'] }, 'required', "'required' names 'a', which 'properties' does not list"],
     [{ type: 'array', minItems: 3, maxItems: 2 }, 'maxItems', "'maxItems' is less than 'minItems'"],
+    [{ type: 'integer', minimum: 2.5, maximum: 2.7 }, '', 'no whole number lies between its bounds'],
     [{ type: 'integer', enum: ['a'] }, 'enum', "no value of 'enum' is of the type integer"],
     [{ $ref: '#' }, '', "a schema refers to itself through '$ref', 'anyOf' or 'allOf' alone"],
     [object({ a: { $ref: '#/$defs/x' } as unknown }), 'properties/a/$ref', "'$ref' points at '#/$defs/x', and there is no schema"],
     [{ ...object({ a: { $ref: '#/$defs/x' } }), $defs: { x: { anyOf: [{ type: 'null' }, { $ref: '#/$defs/y' }] }, y: { anyOf: [{ $ref: '#/$defs/x' }] } } }, '', "a schema refers to itself through '$ref', 'anyOf' or 'allOf' alone"],
   ])('is none (%#)', (schema, path, message) => expect(problem(schema)).toEqual({ message, path, unsupported: false }));
+
+  it('may lead through more references than a reader can follow', () => {
+    const chain = Object.fromEntries(Array.from({ length: 4000 }, (_, i) => [`d${i}`, { $ref: `#/$defs/d${i + 1}` }]));
+    expect(problem({ $ref: '#/$defs/d0', $defs: { ...chain, d4000: { type: 'null' } } }).message).toBe('its references lead through more than 512 schemas, one inside the other');
+  });
 
   it('may nest deeper than a reader can go', () => {
     expect(() => grammarOf(sentencePiece, nested(40))).not.toThrow();

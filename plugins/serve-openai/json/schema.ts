@@ -1,6 +1,7 @@
 /** A JSON schema as an automaton: everything that it accepts is valid against the schema. What can't be had so is refused by name. */
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { Automaton, TooLarge, type Rule } from './automaton.ts';
+import { integerRange } from './integer-range.ts';
 import { Values } from './values.ts';
 
 type Schema = Readonly<Record<string, unknown>>;
@@ -25,7 +26,7 @@ const TYPE_TO_KEYWORDS: Readonly<Record<string, readonly string[]>> = {
   object: ['properties', 'required', 'additionalProperties'],
   array: ['items', 'minItems', 'maxItems'],
   string: ['minLength', 'maxLength'],
-  integer: [],
+  integer: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
   number: [],
   boolean: [],
   null: [],
@@ -34,6 +35,8 @@ const UNDERSTOOD = new Set(['type', ...Object.values(TYPE_TO_KEYWORDS).flat()]);
 /** Keywords at the value at which they ask for nothing. */
 const NEUTRAL: Readonly<Record<string, unknown>> = { uniqueItems: false, minProperties: 0, nullable: false };
 const DEEPEST = 64;
+/** Schemas inside each other, references followed. */
+const MOST_FOLLOWED = 512;
 
 /** @returns an automaton and its rule for any object */
 export function anyObject(): { readonly automaton: Automaton; readonly rule: Rule } {
@@ -66,6 +69,7 @@ class Compiler {
   readonly #schemaToRule = new Map<Schema, Rule>();
   /** Schemas that stand for another without a byte of their own. */
   readonly #schemaToAliases = new Map<Schema, Schema[]>();
+  #followed = 0;
 
   constructor(automaton: Automaton, root: Schema) {
     this.#automaton = automaton;
@@ -87,7 +91,10 @@ class Compiler {
     if (known !== undefined) return known;
     const rule = this.#automaton.declare();
     this.#schemaToRule.set(schema as Schema, rule);
-    return this.#automaton.define(rule, (from) => this.#automaton.call(from, this.#bodyOf(schema as Schema, path)));
+    if (++this.#followed > MOST_FOLLOWED) throw new SchemaProblem(`its references lead through more than ${MOST_FOLLOWED} schemas, one inside the other`, [], true);
+    this.#automaton.define(rule, (from) => this.#automaton.call(from, this.#bodyOf(schema as Schema, path)));
+    this.#followed--;
+    return rule;
   }
 
   #bodyOf(schema: Schema, path: readonly string[]): Rule {
@@ -119,7 +126,7 @@ class Compiler {
     if (foreign !== undefined) throw new SchemaProblem(`'${foreign}' is not supported`, [...path, foreign], true);
     const types = typesOf(schema);
     if (types.length > 0) return this.#values.anyOf(types.map((type) => this.#ofType(type, schema, path)));
-    // Without a type, a keyword says which one is meant.
+    // Without a type, a keyword says which one is meant: bounds mean whole numbers, too.
     const meant = Object.keys(TYPE_TO_KEYWORDS).filter((type) => TYPE_TO_KEYWORDS[type]!.some((key) => keywords.includes(key)));
     return meant.length === 0 ? this.#values.any : this.#values.anyOf(meant.map((type) => this.#ofType(type, schema, path)));
   }
@@ -137,9 +144,27 @@ class Compiler {
         const bounds = boundsOf(schema, 'minLength', 'maxLength', path);
         return bounds.least === 0 && bounds.most === undefined ? this.#values.string : this.#values.stringOf(bounds);
       }
+      case 'integer':
+        return this.#integer(schema, path);
+      case 'number': {
+        const bound = TYPE_TO_KEYWORDS['integer']!.find((key) => Object.hasOwn(schema, key));
+        if (bound !== undefined) throw new SchemaProblem(`'${bound}' is supported for the type integer alone`, [...path, bound], true);
+        return this.#values.number;
+      }
       default:
-        return this.#values[type as 'integer' | 'number' | 'boolean' | 'null'];
+        return this.#values[type as 'boolean' | 'null'];
     }
+  }
+
+  #integer(schema: Schema, path: readonly string[]): Rule {
+    const read = (keyword: string): number | undefined => schema[keyword] as number | undefined;
+    const [from, above, to, below] = [read('minimum'), read('exclusiveMinimum'), read('maximum'), read('exclusiveMaximum')];
+    if ([from, above, to, below].every((bound) => bound === undefined)) return this.#values.integer;
+    const least = [...(from === undefined ? [] : [BigInt(Math.ceil(from))]), ...(above === undefined ? [] : [BigInt(Math.floor(above)) + 1n])];
+    const most = [...(to === undefined ? [] : [BigInt(Math.floor(to))]), ...(below === undefined ? [] : [BigInt(Math.ceil(below)) - 1n])];
+    const rule = integerRange(this.#automaton, least.length === 0 ? undefined : least.reduce((a, b) => (b > a ? b : a)), most.length === 0 ? undefined : most.reduce((a, b) => (b < a ? b : a)));
+    if (rule === undefined) throw new SchemaProblem('no whole number lies between its bounds', path, false);
+    return rule;
   }
 
   #object(schema: Schema, path: readonly string[]): Rule {
