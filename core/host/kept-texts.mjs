@@ -7,6 +7,8 @@ const DAY_MS = 86_400_000;
 /** How long a file may be written before it counts as left behind. */
 const LEFT_BEHIND_MS = 3_600_000;
 const DIGEST_LENGTH = 64;
+/** All of them are looked at whenever one is written. */
+const MOST_TEXTS = 500;
 
 /**
  * Texts that can be made again, a file each. A text that is damaged, or that somebody else may have written, is not there; one
@@ -36,7 +38,7 @@ export class KeptTexts {
       const bytes = readFileSync(file);
       const text = bytes.subarray(DIGEST_LENGTH);
       if (bytes.toString('latin1', 0, DIGEST_LENGTH) !== sha256(text)) return undefined;
-      if (Date.now() - statSync(file).mtimeMs > DAY_MS) utimesSync(file, new Date(), new Date());
+      markUsed(file);
       return text.toString('utf8');
     } catch {
       // Not there, or not for this user to read.
@@ -79,10 +81,23 @@ export class KeptTexts {
       const found = statSync(file, { throwIfNoEntry: false });
       return found?.isFile() === true ? [{ file, size: found.size, mtimeMs: found.mtimeMs }] : [];
     });
-    let bytes = 0;
+    let [bytes, texts] = [0, 0];
     for (const { file, size, mtimeMs } of files.sort((a, b) => b.mtimeMs - a.mtimeMs)) {
-      if (file.endsWith('.tmp') ? Date.now() - mtimeMs > LEFT_BEHIND_MS : (bytes += size) > this.#mostBytes) rmSync(file, { force: true });
+      const isOver = file.endsWith('.tmp') ? Date.now() - mtimeMs > LEFT_BEHIND_MS : (bytes += size) > this.#mostBytes || ++texts > MOST_TEXTS;
+      if (isOver) rmSync(file, { force: true });
     }
+  }
+}
+
+/**
+ * So that it does not count as unused.
+ * @param {string} file
+ */
+function markUsed(file) {
+  try {
+    if (Date.now() - statSync(file).mtimeMs > DAY_MS) utimesSync(file, new Date(), new Date());
+  } catch {
+    // It can be read, and that is all that is needed of a disk that can't be written to.
   }
 }
 

@@ -54,7 +54,7 @@ async function bundled(entry, load) {
   const esbuild = await import('esbuild');
   /** @type {Map<string, string>} */
   const fileToStamp = new Map();
-  for (const tool of [import.meta.filename, fileURLToPath(import.meta.resolve('esbuild/package.json'))]) fileToStamp.set(tool, stampOf(tool));
+  for (const tool of ['./program.mjs', './gathered-package.mjs', 'esbuild/package.json'].map((name) => fileURLToPath(import.meta.resolve(name)))) fileToStamp.set(tool, stampOf(tool));
   const { outputFiles } = await esbuild.build({
     ...{ bundle: true, write: false, format: 'cjs', platform: 'node', target: 'node20', keepNames: true, sourcemap: 'inline', sourcesContent: false },
     entryPoints: [entry],
@@ -77,6 +77,7 @@ async function bundled(entry, load) {
 function setUp(build, fileToStamp, load) {
   build.onResolve({ filter: /^[^./]/ }, ({ path, kind, namespace }) => {
     if (kind === 'entry-point') return undefined;
+    if (path === 'graft') return { path: join(HOME, 'core/index.ts') };
     return WIDE_PACKAGES.includes(path) && namespace === 'file' ? { path, namespace: 'wide' } : { path, external: true };
   });
   build.onLoad({ filter: /.*/, namespace: 'wide' }, ({ path }) => {
@@ -90,9 +91,9 @@ function setUp(build, fileToStamp, load) {
     const bytes = readFileSync(path);
     fileToStamp.set(path, sha256(bytes));
     const source = bytes.toString('utf8');
-    if (!path.endsWith('.ts')) return undefined;
+    const loader = path.endsWith('.json') ? 'json' : path.endsWith('.ts') ? 'ts' : 'js';
     // Each file knows its own place.
     const place = source.includes('import.meta.') ? `const __importMetaUrl = ${JSON.stringify(pathToFileURL(path).href)}, __importMetaDirname = ${JSON.stringify(dirname(path))}; ` : '';
-    return { contents: place + source, loader: 'ts' };
+    return { contents: place + source, loader };
   });
 }

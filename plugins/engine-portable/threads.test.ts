@@ -8,8 +8,13 @@ import { describeOps } from '../../test/support/ops-suite.ts';
 import { startPortable } from './engine.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
+/** In a process of its own, which ends as any program does: by having nothing left to do. */
 const digest = async (threads: number, ...flags: string[]) => {
-  const { stdout } = await promisify(execFile)(process.execPath, [...flags, '--import', 'tsx', fileURLToPath(new URL('fixtures/digest.ts', import.meta.url)), String(threads)], { cwd: root });
+  const script = `
+    const { loadProgram } = await import(${JSON.stringify(new URL('../../core/host/program.mjs', import.meta.url).href)});
+    const { digest } = await loadProgram(new URL(${JSON.stringify(new URL('fixtures/digest.ts', import.meta.url).href)}));
+    process.stdout.write(JSON.stringify(await digest(${threads})));`;
+  const { stdout } = await promisify(execFile)(process.execPath, [...flags, '--input-type=module', '--eval', script], { cwd: root });
   return JSON.parse(stdout) as { detail: string; threads: number; digest: string };
 };
 
