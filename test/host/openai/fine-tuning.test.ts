@@ -13,6 +13,9 @@ const ROWS = Array.from({ length: 24 }, (_, i) => JSON.stringify({ messages: [{ 
 /** Small enough for a test: what `graft` may say of a run. */
 const GRAFT = { engine: 'portable', inject: [{ use: 'lora', r: 4, lora_alpha: 16, target_modules: ['q_proj', 'down_proj'] }], train: { save_steps: 2, max_steps: 6, batch_size: 4 } };
 
+/** Milliseconds: processes are started, and the machine may have others to run. */
+const TIMEOUT = 240_000;
+
 let dir: string;
 let test: TestDaemon;
 let client: OpenAI;
@@ -67,7 +70,7 @@ describe('fine-tuning with the openai client', () => {
     expect(answers[1]).not.toBe(answers[0]);
     expect(answers[2]).toBe(answers[1]);
     expect((await client.models.list()).data.map(({ id }) => id)).toEqual(['tiny', done.fine_tuned_model]);
-  });
+  }, TIMEOUT);
 
   it('lists jobs by pages, the newest first, and pauses, resumes and cancels without a body', async () => {
     const endless = { ...GRAFT, train: { save_steps: 1000, epochs: 5000, batch_size: 4 } };
@@ -86,7 +89,7 @@ describe('fine-tuning with the openai client', () => {
     await client.fineTuning.jobs.cancel(running.id);
     for (;;) if ((await client.fineTuning.jobs.retrieve(running.id)).status === 'cancelled') break;
     await expect(client.fineTuning.jobs.pause(running.id)).rejects.toMatchObject({ status: 400, code: 'invalid_state' });
-  });
+  }, TIMEOUT);
 
   it('makes one job of a request that is sent again', async () => {
     const paused = { ...GRAFT, train: { ...GRAFT.train, learning_rate: 1e-5 } };
