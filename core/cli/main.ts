@@ -24,6 +24,7 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   logs: { summary: 'show what a job has told', load: async () => (await import('./commands/jobs.ts')).logsCommand() },
   cancel: { summary: 'end jobs', load: async () => (await import('./commands/jobs.ts')).cancelCommand() },
   pause: { summary: 'checkpoint jobs and give back what they take', load: async () => (await import('./commands/jobs.ts')).pauseCommand() },
+  swap: { summary: 'go on with a job under another config or by newer plugin code', load: async () => (await import('./commands/swap.ts')).swapCommand() },
   retry: { summary: 'try jobs that failed or were cancelled again', load: async () => (await import('./commands/jobs.ts')).retryCommand() },
   rm: { summary: 'forget jobs', load: async () => (await import('./commands/jobs.ts')).rmCommand() },
   merge: { summary: 'fold adapters into the weights and write a checkpoint', load: async () => (await import('./commands/merge.ts')).mergeCommand() },

@@ -1,4 +1,6 @@
 /** Config files: YAML with positions in, checked runs out, and every mistake at its place. */
+export { differencesOf, optionsIn } from './difference.ts';
+export type { OptionDifference } from './difference.ts';
 export { ConfigError, displayPath, renderDiagnostic } from './diagnostic.ts';
 export { readDocument, topKeys } from './document.ts';
 export type { Diagnostic } from './diagnostic.ts';

@@ -41,7 +41,7 @@ export async function resolveConfigs(file: string, options: ResolveOptions): Pro
   const base = await loadConfig(file, findings);
   if (base === undefined) return refuse(findings, file);
   const set = options.set ?? [];
-  const root = set.reduce((config, argument) => applySet(config, argument, findings), base);
+  const root = set.reduce((config, argument) => applySet(config, argument, findings, options.cwd), base);
   const fixed = new Set(set.map((argument) => argument.slice(0, Math.max(0, argument.indexOf('=')))));
   const variants = expandSweep(root, fixed, findings);
   const resolver = new Resolver(resolve(file), options, findings);
@@ -59,11 +59,11 @@ function refuse(findings: Findings, file: string): never {
  * The `plugins:` folders of a config, absolute: needed before there is a kernel to check the rest against. Only what
  * keeps the file from being read at all is an error here; wrong entries are told by `resolveConfigs`.
  */
-export async function readPluginDirs(file: string, options: Pick<ResolveOptions, 'set' | 'env'> = {}): Promise<readonly string[]> {
+export async function readPluginDirs(file: string, options: Pick<ResolveOptions, 'set' | 'env' | 'cwd'> = {}): Promise<readonly string[]> {
   const findings = new Findings();
   const base = await loadConfig(file, findings);
   if (base === undefined) return refuse(findings, file);
-  const root = (options.set ?? []).reduce((config, argument) => applySet(config, argument, new Findings()), base);
+  const root = (options.set ?? []).reduce((config, argument) => applySet(config, argument, new Findings(), options.cwd), base);
   const node = root.entries.get('plugins')?.node;
   if (node === undefined) return [];
   const settler = new StringSettler(options.env ?? process.env, new Findings());

@@ -11,6 +11,7 @@ import { GraftError, reasonOf } from '../kernel/errors.ts';
 import type { Daemon } from './daemon.ts';
 import { JOB_ACTIONS, type JobAction } from './job-action.ts';
 import type { Submission } from './submissions.ts';
+import type { SwapRequest } from './swaps.ts';
 
 /** Milliseconds between two looks for events to follow. */
 const FOLLOW_MS = 300;
@@ -36,6 +37,7 @@ const submission = Type.Object(
   },
   { additionalProperties: false },
 );
+const swapRequest = Type.Object({ config: Type.Optional(Type.String({ minLength: 1 })), set: Type.Optional(Type.Array(Type.String())), cwd: Type.Optional(Type.String()) }, { additionalProperties: false });
 const STATE_IN_WORDS: Readonly<Record<JobState, string>> = { waiting: 'waits', running: 'runs', paused: 'is paused', succeeded: 'has succeeded', failed: 'has failed', cancelled: 'has been cancelled' };
 
 const STATUS_OF_CODE: Readonly<Record<string, number>> = { JOB_UNKNOWN: 404, JOB_STATE: 409, DRAINING: 503, DISK_FULL: 507 };
@@ -89,7 +91,7 @@ function health(app: FastifyInstance, daemon: Daemon): void {
 
 function jobs(app: FastifyInstance, daemon: Daemon): void {
   app.post<{ Body: Submission }>('/graft/v1/jobs', { schema: { body: submission } }, async ({ body }) => {
-    if (!isAbsolute(body.config)) throw new GraftError('BAD_REQUEST', `The config ${body.config} is not an absolute path.`);
+    assertAbsolute(body.config);
     return { jobs: (await daemon.submit(body)).map((job) => daemon.describe(job)) };
   });
   app.get<{ Querystring: { readonly state?: string; readonly group?: string; readonly after?: string; readonly limit?: string } }>('/graft/v1/jobs', async ({ query }) => {
@@ -105,6 +107,13 @@ function jobs(app: FastifyInstance, daemon: Daemon): void {
     const job = await known(daemon, params.id);
     if (!(await daemon.remove(job.id))) throw wrongState(job, 'only a job that has ended or is paused can be removed');
     return { removed: job.id };
+  });
+  app.post<{ Params: { readonly id: string }; Body: SwapRequest }>('/graft/v1/jobs/:id/swap', { schema: { body: swapRequest } }, async ({ params, body }) => {
+    if (body.config !== undefined) assertAbsolute(body.config);
+    const job = await known(daemon, params.id);
+    const answer = await daemon.swap(job, body);
+    if (answer === undefined) throw wrongState((await daemon.queue.get(job.id)) ?? job, 'only a job that has not succeeded and is not being cancelled can be swapped');
+    return { job: daemon.describe(answer.job), notes: answer.notes };
   });
   for (const [action, { rule }] of Object.entries(JOB_ACTIONS)) {
     app.post<{ Params: { readonly id: string } }>(`/graft/v1/jobs/:id/${action}`, async ({ params }) => {
@@ -151,6 +160,10 @@ async function stream(to: ServerResponse, daemon: Daemon, id: string, { after, f
     }
     await sleep(FOLLOW_MS);
   }
+}
+
+function assertAbsolute(config: string): void {
+  if (!isAbsolute(config)) throw new GraftError('BAD_REQUEST', `The config ${config} is not an absolute path.`);
 }
 
 async function known(daemon: Daemon, id: string): Promise<Job> {

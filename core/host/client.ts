@@ -6,6 +6,7 @@ import type { JobAction } from './job-action.ts';
 import type { Attempt, StoredEvent } from './run-store.ts';
 import { addressFileOf, defaultStateDir, type DaemonAddress } from './state-dir.ts';
 import type { Submission } from './submissions.ts';
+import type { SwapRequest } from './swaps.ts';
 
 export class DaemonClient {
   readonly #address: DaemonAddress;
@@ -41,6 +42,10 @@ export class DaemonClient {
 
   async act(action: JobAction, id: string): Promise<DescribedJob> {
     return (await this.#ask<{ job: DescribedJob }>('POST', `/jobs/${encodeURIComponent(id)}/${action}`)).job;
+  }
+
+  swap(id: string, request: SwapRequest): Promise<{ readonly job: DescribedJob; readonly notes: readonly string[] }> {
+    return this.#ask('POST', `/jobs/${encodeURIComponent(id)}/swap`, request);
   }
 
   async remove(id: string): Promise<void> {

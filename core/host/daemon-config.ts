@@ -37,6 +37,7 @@ export const daemonSchema = Type.Object({
   retry_seconds: Type.Number({ minimum: 0, default: 5, description: 'Pause before the second attempt; it doubles with each.' }),
   silence_seconds: Type.Number({ exclusiveMinimum: 0, default: 180, description: 'A run that gives no sign of life for so long is ended.' }),
   lease_seconds: Type.Number({ exclusiveMinimum: 0, default: 30, description: 'How long a run belongs to this host after its last heartbeat in the database.' }),
+  check_seconds: Type.Number({ exclusiveMinimum: 0, maximum: 120, default: 60, description: 'How long the plugins that a config names have to say whether it is right, in a process of their own; and how long a config is tried out for `graft swap`.' }),
   shutdown_seconds: Type.Number({ minimum: 0, default: 60, description: 'How long runs have to checkpoint when the daemon ends, or when they are paused or cancelled.' }),
 });
 

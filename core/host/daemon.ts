@@ -1,12 +1,14 @@
 /** The host: a queue of runs, the processes that they run in, and what is known of them, for as long as it is left running. */
 import { randomBytes } from 'node:crypto';
-import { rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { isIPv4 } from 'node:net';
+import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import packageJson from '../../package.json' with { type: 'json' };
 import type { Job, Logger, Queue, QueueProvider, Resources } from '../contracts/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 import { buildApi } from './api.ts';
+import { Checks } from './check-process.ts';
 import { capacityOf, type DaemonConfig } from './daemon-config.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { JOB_ACTIONS, type JobAction } from './job-action.ts';
@@ -15,6 +17,7 @@ import { runPayloadOf } from './run-payload.ts';
 import { RunStore, type Standing } from './run-store.ts';
 import { HostState } from './state.ts';
 import { Submissions, type Submission } from './submissions.ts';
+import { Swaps, type SwapAnswer, type SwapRequest } from './swaps.ts';
 
 const BACKUP_MS = 3_600_000;
 /** Milliseconds that a look at whether the database can be written is good for. */
@@ -26,6 +29,8 @@ export interface DescribedJob extends Job {
   readonly waitsFor?: string;
   readonly dir?: string;
   readonly standing?: Standing;
+  /** Something that a person should know of it, a sentence. */
+  readonly note?: string;
 }
 
 export class Daemon {
@@ -36,7 +41,9 @@ export class Daemon {
   readonly #state: HostState;
   readonly #host: Host;
   readonly #dispatcher: Dispatcher;
+  readonly #checks: Checks;
   readonly #submissions: Submissions;
+  readonly #swaps: Swaps;
   #api: FastifyInstance | undefined;
   #backups: NodeJS.Timeout | undefined;
   #probe: { readonly at: number; readonly problem: string | undefined } = { at: Number.NEGATIVE_INFINITY, problem: undefined };
@@ -61,7 +68,9 @@ export class Daemon {
       retryMs: config.retry_seconds * 1000,
       stopMs: config.shutdown_seconds * 1000,
     });
-    this.#submissions = new Submissions({ queue, kernel: host.kernel, config, capacity: this.capacity, dir: state.submittedDir });
+    this.#checks = new Checks(config.plugins, config.check_seconds * 1000);
+    this.#submissions = new Submissions({ queue, kernel: host.kernel, config, capacity: this.capacity, checks: this.#checks, dir: state.submittedDir });
+    this.#swaps = new Swaps({ queue, runs: this.runs, checks: this.#checks, resolve: (source) => this.#submissions.resolve(source), dir: state.submittedDir, memoryLeft: (job) => this.#dispatcher.memoryLeft(job) });
   }
 
   /**
@@ -110,17 +119,30 @@ export class Daemon {
     return job;
   }
 
+  /**
+   * Goes on with a job under another config, or by newer plugin code.
+   * @returns undefined where the job's state does not allow it
+   * @throws ConfigError and GraftError for whatever is wrong with the config or can't be swapped, `DRAINING`
+   */
+  async swap(job: Job, request: SwapRequest): Promise<SwapAnswer | undefined> {
+    if (this.#dispatcher.draining) throw new GraftError('DRAINING', 'The daemon is ending, and swaps nothing any more.');
+    const answer = await this.#swaps.swap(job, request);
+    if (answer !== undefined) this.#dispatcher.notify(answer.job);
+    return answer;
+  }
+
   /** Forgets a job and what is known of its run; the run directory stays. */
   async remove(id: string): Promise<boolean> {
     const job = await this.queue.get(id);
     if (job === undefined || !(await this.queue.remove(id))) return false;
     this.runs.remove(id);
-    await rm(runPayloadOf(job).configFile, { force: true });
+    const { runId } = runPayloadOf(job);
+    for (const name of await readdir(this.#state.submittedDir)) if (name.startsWith(`${runId}.`)) await rm(join(this.#state.submittedDir, name), { force: true });
     return true;
   }
 
   describe(job: Job): DescribedJob {
-    return { ...job, waitsFor: job.state === 'waiting' ? this.#waitsFor(job) : undefined, dir: this.runs.directory(job.id), standing: this.runs.standing(job.id) };
+    return { ...job, waitsFor: job.state === 'waiting' ? this.#waitsFor(job) : undefined, dir: this.runs.directory(job.id), standing: this.runs.standing(job.id), note: runPayloadOf(job).note };
   }
 
   get draining(): boolean {
@@ -147,6 +169,7 @@ export class Daemon {
   async stop(): Promise<void> {
     clearInterval(this.#backups);
     try {
+      await this.#checks.dispose();
       await this.#dispatcher.drain();
       await this.#api?.close();
       await this.#host.dispose();

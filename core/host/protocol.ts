@@ -13,18 +13,21 @@ export interface WorkOrder {
   readonly threads: number;
   /** How often the tokens of one pass are halved, after attempts that ran out of memory. */
   readonly halvings: number;
+  /** The config is to take the place of the one that the run directory has, unless it has this swap behind it. */
+  readonly swap?: { readonly id: string };
   /** Milliseconds between two signs of life. */
   readonly beatMs: number;
 }
 
 /** Why a run is to stop at its next step, checkpointed. */
-export type StopReason = 'cancel' | 'pause' | 'shutdown';
+export type StopReason = 'cancel' | 'pause' | 'swap' | 'shutdown';
 
 export type ToChild = { readonly type: 'start'; readonly order: WorkOrder } | { readonly type: 'stop'; readonly reason: StopReason };
 
 export type FromChild =
   | { readonly type: 'beat'; readonly rssBytes: number }
-  | { readonly type: 'directory'; readonly dir: string }
+  /** `swapped`: the config that was ordered is the run's; else the next `swapped` event says so. */
+  | { readonly type: 'directory'; readonly dir: string; readonly swapped: boolean }
   | { readonly type: 'event'; readonly at: number; readonly event: RunEvent }
   | { readonly type: 'log'; readonly level: 'info' | 'warn' | 'error'; readonly message: string }
   | { readonly type: 'ended'; readonly end: RunEnd };

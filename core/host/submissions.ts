@@ -2,14 +2,15 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
-import { readPluginDirs, resolveConfigs, type RunConfig } from '../config/index.ts';
+import { readPluginDirs, resolveConfigs } from '../config/index.ts';
 import type { Job, Kernel, Queue, Resources } from '../contracts/index.ts';
 import { GraftError } from '../kernel/errors.ts';
 import { writeText } from '../run/durable.ts';
 import { newRunId } from '../run/run-directory.ts';
+import type { Checks } from './check-process.ts';
+import { checkedConfig, type CheckedConfig } from './checked-config.ts';
 import { resourcesOf, type DaemonConfig } from './daemon-config.ts';
-import { openHost } from './open-host.ts';
-import type { RunPayload } from './run-payload.ts';
+import type { ConfigSource, RunPayload } from './run-payload.ts';
 
 export interface Submission {
   /** Absolute path of a config file. */
@@ -30,6 +31,7 @@ export interface SubmissionsOptions {
   readonly kernel: Kernel;
   readonly config: DaemonConfig;
   readonly capacity: Resources;
+  readonly checks: Checks;
   /** Where configs are kept as they were submitted. */
   readonly dir: string;
 }
@@ -47,16 +49,17 @@ export class Submissions {
    */
   async submit(submission: Submission): Promise<readonly Job[]> {
     const { queue, config, capacity, dir } = this.#options;
-    const configs = await this.#resolve(submission);
-    const [first] = configs;
-    if (first?.train === undefined) throw new GraftError('NO_TRAIN', `The config ${submission.config} has no \`train:\` entry, so there is nothing to run.`, { hint: 'Add one, such as train: { use: sft }.' });
+    const source: ConfigSource = { config: submission.config, set: submission.set, cwd: submission.cwd };
+    const configs = await this.resolve(source);
+    const first = configs[0]!;
+    if (!first.trains) throw new GraftError('NO_TRAIN', `The config ${submission.config} has no \`train:\` entry, so there is nothing to run.`, { hint: 'Add one, such as train: { use: sft }.' });
     const group = submission.group ?? (configs.length > 1 ? newRunId(first.name.replace(/[^A-Za-z0-9._-].*/, '')) : undefined);
     const prepared = configs.map((each) => {
       const runId = newRunId(each.name);
-      return { each, payload: { runId, configFile: join(dir, `${runId}.yaml`), halvings: 0 } satisfies RunPayload };
+      return { each, payload: { runId, configFile: join(dir, `${runId}.yaml`), halvings: 0, source } satisfies RunPayload };
     });
     try {
-      await Promise.all(prepared.map(({ each, payload }) => writeText(payload.configFile, `# Submitted from ${each.file}.\n${stringify(each.resolved)}`)));
+      await Promise.all(prepared.map(({ each, payload }) => writeText(payload.configFile, submittedText(source, each.resolved))));
       return await queue.submit(
         prepared.map(({ each, payload }) => ({
           name: each.name,
@@ -73,20 +76,23 @@ export class Submissions {
     }
   }
 
-  /** A config may name plugin folders that the host does not look in; then a kernel of its own checks it. */
-  async #resolve({ config, set, cwd }: Submission): Promise<readonly RunConfig[]> {
-    const pluginDirs = await readPluginDirs(config, { set });
-    if (pluginDirs.length === 0) return resolveConfigs(config, { schemas: this.#options.kernel, set, cwd });
-    const host = await openHost({ pluginDirs: [...this.#options.config.plugins, ...pluginDirs] });
-    try {
-      return await resolveConfigs(config, { schemas: host.kernel, set, cwd });
-    } finally {
-      await host.dispose();
-    }
+  /**
+   * A config may name plugins that the host does not have: their code is run in another process.
+   * @throws ConfigError and GraftError for whatever is wrong with the config
+   */
+  async resolve({ config, set, cwd }: ConfigSource): Promise<readonly CheckedConfig[]> {
+    const { kernel, checks } = this.#options;
+    if ((await readPluginDirs(config, { set, cwd })).length > 0) return checks.within((check) => check.resolve({ config, set, cwd }));
+    return (await resolveConfigs(config, { schemas: kernel, set, cwd })).map(checkedConfig);
   }
 }
 
+/** What is kept of a config as it was submitted. */
+export function submittedText({ config }: ConfigSource, resolved: Readonly<Record<string, unknown>>): string {
+  return `# Submitted from ${config}.\n${stringify(resolved)}`;
+}
+
 /** A config that says how many threads it wants takes as many cores. */
-function threadsOf({ engine }: RunConfig): Partial<Resources> {
-  return engine.threads === 'auto' ? {} : { cpu: engine.threads };
+function threadsOf({ threads }: CheckedConfig): Partial<Resources> {
+  return threads === undefined ? {} : { cpu: threads };
 }

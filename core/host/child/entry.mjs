@@ -4,4 +4,4 @@ import { dieWithHost } from './parent.mjs';
 
 dieWithHost();
 register();
-await import('./main.ts');
+await import(process.argv[2] === 'check' ? './check.ts' : './main.ts');
