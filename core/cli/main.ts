@@ -21,6 +21,7 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   daemon: { summary: 'queue and run experiments, for as long as it is left running', load: async () => (await import('./commands/daemon.ts')).daemonCommand() },
   submit: { summary: 'queue runs in the daemon', load: async () => (await import('./commands/submit.ts')).submitCommand() },
   ps: { summary: 'list the jobs of the daemon', load: async () => (await import('./commands/jobs.ts')).psCommand() },
+  configs: { summary: 'list the configs that the daemon watches', load: async () => (await import('./commands/configs.ts')).configsCommand() },
   logs: { summary: 'show what a job has told', load: async () => (await import('./commands/jobs.ts')).logsCommand() },
   cancel: { summary: 'end jobs', load: async () => (await import('./commands/jobs.ts')).cancelCommand() },
   pause: { summary: 'checkpoint jobs and give back what they take', load: async () => (await import('./commands/jobs.ts')).pauseCommand() },

@@ -77,6 +77,7 @@ interface RunValues {
   readonly seed: number;
   readonly plugins: readonly string[];
   readonly runs_dir?: string;
+  readonly queue?: 'on-change';
 }
 
 /** Checks one combination: the keys of the config itself, then its entries, one stage after the other. */
@@ -107,11 +108,15 @@ class Resolver {
     const serve = this.#list(root, 'serve');
     if (this.#findings.any || load === undefined) return undefined;
     const values = run.value as RunValues;
-    const name = `${values.name ?? defaultName(this.#file)}${variant.suffix}`;
+    // A run directory's own copy asks for no other run.
+    const { queue, ...own } = overlay(run.value, run.written);
+    const experiment = values.name ?? defaultName(this.#file);
+    const name = `${experiment}${variant.suffix}`;
     const runsDir = values.runs_dir ?? resolve(this.#cwd, 'runs');
     const entriesOf = (checked: readonly CheckedEntry[]): readonly Entry[] => checked.map(({ entry }) => entry);
     return runConfig({
       name,
+      experiment,
       file: this.#file,
       baseDir: resolve(this.#file, '..'),
       seed: values.seed,
@@ -123,9 +128,10 @@ class Resolver {
       inject: entriesOf(inject),
       train: train?.entry,
       serve: entriesOf(serve),
+      queuesOnChange: queue === 'on-change',
       source: root,
       resolved: {
-        ...overlay(run.value, run.written),
+        ...own,
         name,
         runs_dir: run.written.runs_dir ?? runsDir,
         load: load.written,

@@ -108,6 +108,7 @@ function jobs(app: FastifyInstance, daemon: Daemon): void {
     if (!(await daemon.remove(job.id))) throw wrongState(job, 'only a job that has ended or is paused can be removed');
     return { removed: job.id };
   });
+  app.get('/graft/v1/configs', async () => ({ configs: daemon.configs.list() }));
   app.post<{ Params: { readonly id: string }; Body: SwapRequest }>('/graft/v1/jobs/:id/swap', { schema: { body: swapRequest } }, async ({ params, body }) => {
     if (body.config !== undefined) assertAbsolute(body.config);
     const job = await known(daemon, params.id);

@@ -1,6 +1,7 @@
 /** The daemon as its commands see it. */
 import { readFileSync } from 'node:fs';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
+import type { WatchedConfig } from './config-folders.ts';
 import type { DescribedJob } from './daemon.ts';
 import type { JobAction } from './job-action.ts';
 import type { Attempt, StoredEvent } from './run-store.ts';
@@ -42,6 +43,10 @@ export class DaemonClient {
 
   async act(action: JobAction, id: string): Promise<DescribedJob> {
     return (await this.#ask<{ job: DescribedJob }>('POST', `/jobs/${encodeURIComponent(id)}/${action}`)).job;
+  }
+
+  async configs(): Promise<readonly WatchedConfig[]> {
+    return (await this.#ask<{ configs: readonly WatchedConfig[] }>('GET', '/configs')).configs;
   }
 
   swap(id: string, request: SwapRequest): Promise<{ readonly job: DescribedJob; readonly notes: readonly string[] }> {

@@ -2,6 +2,7 @@ import { availableParallelism, totalmem } from 'node:os';
 import { Type, type Static } from 'typebox';
 import { readDocument, topKeys } from '../config/index.ts';
 import { checkOptions } from '../config/options.ts';
+import { runSchema } from '../config/schema.ts';
 import type { Resources } from '../contracts/index.ts';
 import { defaultStateDir } from './state-dir.ts';
 
@@ -14,6 +15,7 @@ export const daemonSchema = Type.Object({
   port: Type.Integer({ minimum: 0, maximum: 65535, default: 7474, description: 'Port to listen on; 0: any that is free.' }),
   queue: Type.String({ default: 'sqlite', description: 'The queue plugin.' }),
   plugins: Type.Array(Type.String({ graftPath: true, graftEnv: true }), { default: [], description: 'Folders to look for further plugins in.' }),
+  configs: Type.Union([Type.String({ graftPath: true, graftEnv: true }), Type.Array(Type.String({ graftPath: true, graftEnv: true }))], { default: [], description: 'A folder of configs, or a list of them: each is checked when it changes, and queued where it says `queue: on-change`. Folders in it are not looked into.' }),
   capacity: Type.Object(
     {
       cpu: auto(Type.Number({ exclusiveMinimum: 0 }), 'Cores that runs may take together. auto: all that the system lets the host use.'),
@@ -55,10 +57,11 @@ export async function readDaemonConfig(file: string | undefined): Promise<Daemon
   return { ...config, state_dir: config.state_dir ?? defaultStateDir() };
 }
 
-/** Whether a file is a daemon's config rather than a run's, which names a model to load. */
+/** Whether a file is a daemon's config rather than a run's: it has keys of the one alone. */
 export async function isDaemonConfig(file: string): Promise<boolean> {
   const keys = await topKeys(file);
-  return !keys.includes('load') && keys.some((key) => key !== 'plugins' && Object.hasOwn(daemonSchema.properties, key));
+  const isDaemons = (key: string): boolean => Object.hasOwn(daemonSchema.properties, key);
+  return keys.every((key) => isDaemons(key) || !Object.hasOwn(runSchema.properties, key)) && keys.some((key) => key !== 'plugins' && isDaemons(key));
 }
 
 /** What runs may take, in numbers. */

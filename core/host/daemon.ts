@@ -9,6 +9,7 @@ import type { Job, Logger, Queue, QueueProvider, Resources } from '../contracts/
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 import { buildApi } from './api.ts';
 import { Checks } from './check-process.ts';
+import { ConfigFolders } from './config-folders.ts';
 import { capacityOf, type DaemonConfig } from './daemon-config.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { JOB_ACTIONS, type JobAction } from './job-action.ts';
@@ -38,6 +39,7 @@ export class Daemon {
   readonly runs: RunStore;
   readonly log: Logger;
   readonly capacity: Resources;
+  readonly configs: ConfigFolders;
   readonly #state: HostState;
   readonly #host: Host;
   readonly #dispatcher: Dispatcher;
@@ -70,6 +72,9 @@ export class Daemon {
     });
     this.#checks = new Checks(config.plugins, config.check_seconds * 1000);
     this.#submissions = new Submissions({ queue, kernel: host.kernel, config, capacity: this.capacity, checks: this.#checks, dir: state.submittedDir });
+    const dirs = typeof config.configs === 'string' ? [config.configs] : config.configs;
+    this.configs = new ConfigFolders({ dirs, submissions: this.#submissions, queue, database: state.database, log, queued: () => this.#dispatcher.wake() });
+    host.kernel.on(() => this.configs.pluginsChanged());
     this.#swaps = new Swaps({ queue, runs: this.runs, checks: this.#checks, resolve: (source) => this.#submissions.resolve(source), dir: state.submittedDir, memoryLeft: (job) => this.#dispatcher.memoryLeft(job) });
   }
 
@@ -87,6 +92,7 @@ export class Daemon {
       daemon = new Daemon(config, state, host, await openQueue(config, host, state, log), log);
       await daemon.#backUp();
       await daemon.#dispatcher.start();
+      await daemon.configs.start();
       await daemon.#listen(config);
       daemon.#backups = setInterval(() => void daemon!.#backUp(), BACKUP_MS).unref();
       return daemon;
@@ -169,7 +175,9 @@ export class Daemon {
   async stop(): Promise<void> {
     clearInterval(this.#backups);
     try {
+      const closing = this.configs.close();
       await this.#checks.dispose();
+      await closing;
       await this.#dispatcher.drain();
       await this.#api?.close();
       await this.#host.dispose();

@@ -10,6 +10,8 @@ export interface RunPayload {
   readonly halvings: number;
   /** Where the config was submitted from: what `graft swap` reads again. */
   readonly source?: ConfigSource;
+  /** Of what the config said, of a job that was queued by itself. */
+  readonly digest?: string;
   /** The config is to take the place of another, from the newest checkpoint on. */
   readonly swap?: PendingSwap;
   /** Something that a person should know, though the job goes on. */

@@ -48,15 +48,22 @@ export class Submissions {
    * @throws ConfigError and GraftError for whatever is wrong with the config; `NO_TRAIN`
    */
   async submit(submission: Submission): Promise<readonly Job[]> {
+    return this.enqueue(await this.resolve(sourceOf(submission)), submission);
+  }
+
+  /**
+   * The same with a config that has been resolved.
+   * @param digest kept with the jobs
+   */
+  async enqueue(configs: readonly CheckedConfig[], submission: Submission, digest?: string): Promise<readonly Job[]> {
     const { queue, config, capacity, dir } = this.#options;
-    const source: ConfigSource = { config: submission.config, set: submission.set, cwd: submission.cwd };
-    const configs = await this.resolve(source);
+    const source = sourceOf(submission);
     const first = configs[0]!;
     if (!first.trains) throw new GraftError('NO_TRAIN', `The config ${submission.config} has no \`train:\` entry, so there is nothing to run.`, { hint: 'Add one, such as train: { use: sft }.' });
-    const group = submission.group ?? (configs.length > 1 ? newRunId(first.name.replace(/[^A-Za-z0-9._-].*/, '')) : undefined);
+    const group = submission.group ?? (configs.length > 1 ? newRunId(first.experiment) : undefined);
     const prepared = configs.map((each) => {
       const runId = newRunId(each.name);
-      return { each, payload: { runId, configFile: join(dir, `${runId}.yaml`), halvings: 0, source } satisfies RunPayload };
+      return { each, payload: { runId, configFile: join(dir, `${runId}.yaml`), halvings: 0, source, digest } satisfies RunPayload };
     });
     try {
       await Promise.all(prepared.map(({ each, payload }) => writeText(payload.configFile, submittedText(source, each.resolved))));
@@ -85,6 +92,10 @@ export class Submissions {
     if ((await readPluginDirs(config, { set, cwd })).length > 0) return checks.within((check) => check.resolve({ config, set, cwd }));
     return (await resolveConfigs(config, { schemas: kernel, set, cwd })).map(checkedConfig);
   }
+}
+
+function sourceOf({ config, set, cwd }: Submission): ConfigSource {
+  return { config, set, cwd };
 }
 
 /** What is kept of a config as it was submitted. */

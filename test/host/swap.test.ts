@@ -11,7 +11,7 @@ import { readRunRecord, type RunRecord } from '../../core/run/run-directory.ts';
 import { startDaemon, type TestDaemon } from '../support/daemon.ts';
 import { writeTinyRun } from '../support/tiny-run.ts';
 
-const TIMEOUT = 180_000;
+const TIMEOUT = 300_000;
 const home = mkdtempSync(join(tmpdir(), 'graft-host-swap-'));
 const plugin = join(home, 'plugins/preprocess-passing');
 let host: TestDaemon;
