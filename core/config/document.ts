@@ -3,7 +3,9 @@ import { complaintsOf } from './complaint.ts';
 import { Findings } from './diagnostic.ts';
 import { report } from './entry.ts';
 import { loadConfig } from './extend.ts';
+import { plainOf } from './node.ts';
 import { StringSettler } from './strings.ts';
+import { reasonOf } from '../kernel/errors.ts';
 import { violations } from './validator.ts';
 
 /**
@@ -19,6 +21,21 @@ export async function readDocument<S extends TSchema>(file: string, schema: S, n
   for (const complaint of complaintsOf(violations(schema, value), value, { name, noun: 'key' })) report(findings, root!, [], complaint);
   findings.throwIfAny();
   return value as Static<S>;
+}
+
+/**
+ * All that a config and what it extends say, as text that is another one whenever that is: of a file that can't be read, what is wrong with it.
+ * @returns its top keys, too
+ */
+export async function contentOf(file: string): Promise<{ readonly keys: readonly string[]; readonly text: string }> {
+  const findings = new Findings();
+  try {
+    const root = await loadConfig(file, findings);
+    findings.throwIfAny();
+    return { keys: [...root!.entries.keys()], text: JSON.stringify(plainOf(root!)) };
+  } catch (error) {
+    return { keys: [], text: reasonOf(error) };
+  }
 }
 
 /** The keys at the top of a config and of what it extends; none where it can't be read, which whoever reads it in earnest will say. */

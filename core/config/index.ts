@@ -1,8 +1,11 @@
 /** Config files: YAML with positions in, checked runs out, and every mistake at its place. */
+export { differencesOf, optionsIn } from './difference.ts';
+export type { OptionDifference } from './difference.ts';
 export { ConfigError, displayPath, renderDiagnostic } from './diagnostic.ts';
-export { readDocument, topKeys } from './document.ts';
+export { contentOf, readDocument, topKeys } from './document.ts';
 export type { Diagnostic } from './diagnostic.ts';
 export type { SchemaSource } from './entry.ts';
+export { plainOf } from './node.ts';
 export type { NodePath } from './node.ts';
 export { readPluginDirs, resolveConfigs } from './resolve.ts';
 export type { ResolveOptions } from './resolve.ts';

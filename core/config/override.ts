@@ -10,9 +10,10 @@ import type { Span } from './source.ts';
 /**
  * Applies one `--set a.b.0.c=value` to a config; the value is YAML. A relative path in it is relative to the working
  * directory, where the person typed it.
+ * @param cwd that directory
  */
-export function applySet(root: MapNode, argument: string, findings: Findings): MapNode {
-  const source = sourceOf('--set', argument, process.cwd());
+export function applySet(root: MapNode, argument: string, findings: Findings, cwd = process.cwd()): MapNode {
+  const source = sourceOf('--set', argument, cwd);
   const equals = argument.indexOf('=');
   const path = argument.slice(0, equals === -1 ? undefined : equals);
   const span = { source, start: 0, end: path.length };

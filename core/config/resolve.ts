@@ -41,7 +41,7 @@ export async function resolveConfigs(file: string, options: ResolveOptions): Pro
   const base = await loadConfig(file, findings);
   if (base === undefined) return refuse(findings, file);
   const set = options.set ?? [];
-  const root = set.reduce((config, argument) => applySet(config, argument, findings), base);
+  const root = set.reduce((config, argument) => applySet(config, argument, findings, options.cwd), base);
   const fixed = new Set(set.map((argument) => argument.slice(0, Math.max(0, argument.indexOf('=')))));
   const variants = expandSweep(root, fixed, findings);
   const resolver = new Resolver(resolve(file), options, findings);
@@ -59,11 +59,11 @@ function refuse(findings: Findings, file: string): never {
  * The `plugins:` folders of a config, absolute: needed before there is a kernel to check the rest against. Only what
  * keeps the file from being read at all is an error here; wrong entries are told by `resolveConfigs`.
  */
-export async function readPluginDirs(file: string, options: Pick<ResolveOptions, 'set' | 'env'> = {}): Promise<readonly string[]> {
+export async function readPluginDirs(file: string, options: Pick<ResolveOptions, 'set' | 'env' | 'cwd'> = {}): Promise<readonly string[]> {
   const findings = new Findings();
   const base = await loadConfig(file, findings);
   if (base === undefined) return refuse(findings, file);
-  const root = (options.set ?? []).reduce((config, argument) => applySet(config, argument, new Findings()), base);
+  const root = (options.set ?? []).reduce((config, argument) => applySet(config, argument, new Findings(), options.cwd), base);
   const node = root.entries.get('plugins')?.node;
   if (node === undefined) return [];
   const settler = new StringSettler(options.env ?? process.env, new Findings());
@@ -77,6 +77,7 @@ interface RunValues {
   readonly seed: number;
   readonly plugins: readonly string[];
   readonly runs_dir?: string;
+  readonly queue?: 'on-change';
 }
 
 /** Checks one combination: the keys of the config itself, then its entries, one stage after the other. */
@@ -107,11 +108,15 @@ class Resolver {
     const serve = this.#list(root, 'serve');
     if (this.#findings.any || load === undefined) return undefined;
     const values = run.value as RunValues;
-    const name = `${values.name ?? defaultName(this.#file)}${variant.suffix}`;
+    // A run directory's own copy asks for no other run.
+    const { queue, ...own } = overlay(run.value, run.written);
+    const experiment = values.name ?? defaultName(this.#file);
+    const name = `${experiment}${variant.suffix}`;
     const runsDir = values.runs_dir ?? resolve(this.#cwd, 'runs');
     const entriesOf = (checked: readonly CheckedEntry[]): readonly Entry[] => checked.map(({ entry }) => entry);
     return runConfig({
       name,
+      experiment,
       file: this.#file,
       baseDir: resolve(this.#file, '..'),
       seed: values.seed,
@@ -123,9 +128,10 @@ class Resolver {
       inject: entriesOf(inject),
       train: train?.entry,
       serve: entriesOf(serve),
+      queuesOnChange: queue === 'on-change',
       source: root,
       resolved: {
-        ...overlay(run.value, run.written),
+        ...own,
         name,
         runs_dir: run.written.runs_dir ?? runsDir,
         load: load.written,

@@ -19,6 +19,8 @@ export interface Entry {
 /** What a run needs to know, checked. Every sweep combination is one. */
 export interface RunConfig {
   readonly name: string;
+  /** The name without what tells the combinations of a sweep apart. */
+  readonly experiment: string;
   /** Absolute path of the config file. */
   readonly file: string;
   /** Absolute folder that relative paths in options are relative to: the config file's. */
@@ -34,6 +36,8 @@ export interface RunConfig {
   readonly inject: readonly Entry[];
   readonly train: Entry | undefined;
   readonly serve: readonly Entry[];
+  /** Whether a daemon that watches its folder queues it by itself. */
+  readonly queuesOnChange: boolean;
   /** The merged config with the text that each value was written as. */
   readonly source: MapNode;
   /**

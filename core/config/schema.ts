@@ -25,5 +25,6 @@ export const runSchema = Type.Object({
   inject: Type.Array(Type.Unknown(), { default: [], description: 'Strategies grafted onto the model, in this order; several make a mixed strategy.' }),
   train: Type.Optional(entry('The plugin that trains.')),
   serve: Type.Array(Type.Unknown(), { default: [], description: 'Plugins that answer requests with the result.' }),
+  queue: Type.Optional(Type.Literal('on-change', { description: "`on-change`: in a folder that the daemon watches (its `configs:`), whenever what the config says has changed it is queued as a new run, in a group of the config's name. Elsewhere it means nothing." })),
   sweep: Type.Optional(Type.Record(Type.String(), Type.Array(Type.Unknown()), { description: 'Dotted paths, each with a list of values: one run per combination.' })),
 });

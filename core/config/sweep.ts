@@ -59,7 +59,7 @@ function axesOf(node: ConfigNode, fixed: ReadonlySet<string>, findings: Findings
   for (const [dotted, { key, node: values }] of node.entries) {
     if (values.kind !== 'list' || values.items.length === 0) {
       findings.add(values.span, 'WRONG_TYPE', `\`sweep\` needs a list of at least one value for \`${dotted}\`.`);
-    } else if (['name', 'extends', 'sweep', 'plugins'].includes(parseDotted(dotted)[0] ?? '')) {
+    } else if (['name', 'extends', 'sweep', 'plugins', 'queue'].includes(parseDotted(dotted)[0] ?? '')) {
       findings.add(key, 'SWEEP_PATH', `\`${dotted}\` cannot be swept.`);
     } else if ([...fixed].some((path) => within(path, dotted))) {
       findings.add(key, 'SWEEP_FIXED', `\`--set ${[...fixed].find((path) => within(path, dotted))}=...\` fixes what this sweeps. Leave one of them out; \`--set sweep={}\` leaves out the sweep.`);

@@ -20,8 +20,8 @@ export interface Resources {
  */
 export type JobState = 'waiting' | 'running' | 'paused' | 'succeeded' | 'failed' | 'cancelled';
 
-/** What a running job was asked to do; its holder sees it at the next heartbeat. */
-export type JobRequest = 'cancel' | 'pause';
+/** What a running job was asked to do; its holder sees it at the next heartbeat. `swap`: to stop, and to go on at once with another payload. */
+export type JobRequest = 'cancel' | 'pause' | 'swap';
 
 export interface JobSpec {
   /** What is to be done, for whoever claims it. Plain JSON. */
@@ -108,6 +108,11 @@ export interface Queue {
   resume(id: string): Promise<Job | undefined>;
   /** A job that failed or was cancelled waits again, with all of its attempts. */
   retry(id: string): Promise<Job | undefined>;
+  /**
+   * Gives a job that has not succeeded another payload: a running one when its attempt ends, whatever else it was asked for, and any other at
+   * once. Undefined: no such job, or it has succeeded or is being cancelled.
+   */
+  swap(id: string, payload: JobSpec['payload']): Promise<Job | undefined>;
   /**
    * Forgets a job that has ended, or is paused.
    * @param forget removes what else is kept of it, in the same transaction: all of it happens or nothing

@@ -13,7 +13,7 @@ import type { Graft } from './graft.ts';
 import type { Logger, Scope } from './plugin.ts';
 import type { CausalLM, GraftTarget, LoadedModel, LoadedTokenizer, Tokenizer } from './model.ts';
 import type { RunningServer, ServedModels } from './serve.ts';
-import type { Checkpoint, Checkpoints, TrainEvent, TrainPlan } from './train.ts';
+import type { Checkpoints, Resumption, TrainEvent, TrainPlan } from './train.ts';
 
 /** The name of a lifecycle hook, as it is written in a run config and in a plugin's manifest. */
 export type Stage = 'load' | 'preprocess' | 'inject' | 'train' | 'serve';
@@ -89,7 +89,7 @@ export interface TrainCall<C> extends StageCall<C> {
   readonly stack: string;
   readonly checkpoints: Checkpoints;
   /** Where to go on from, when the run is resumed. */
-  readonly resume: Checkpoint | undefined;
+  readonly resume: Resumption | undefined;
 }
 
 /** `train`: yields events until done. Stops at the next step boundary, checkpointed, when `signal` fires. */

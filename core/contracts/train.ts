@@ -45,6 +45,15 @@ export interface Checkpoint {
   readonly state: unknown;
 }
 
+/** Where a run goes on. */
+export interface Resumption extends Checkpoint {
+  /**
+   * Set where the run's config was swapped since the checkpoint was made. The step count and the optimizer's state go on; `same-data` goes on
+   * in its epoch, `other-data` begins at its first epoch.
+   */
+  readonly swapped?: 'same-data' | 'other-data';
+}
+
 /** The run's checkpoints: each a folder written aside, synced and renamed, so that a kill at any moment leaves only whole ones. */
 export interface Checkpoints {
   /**

@@ -14,6 +14,7 @@ import { openAiRoutes } from './openai/routes.ts';
 import { JOB_ACTIONS, type JobAction } from './job-action.ts';
 import type { Submission } from './submissions.ts';
 import type { Access } from './trust/access.ts';
+import type { SwapRequest } from './swaps.ts';
 
 /** Milliseconds between two looks at the state of a job that is followed and tells nothing. */
 const FOLLOW_MS = 2000;
@@ -40,6 +41,7 @@ const submission = Type.Object(
   },
   { additionalProperties: false },
 );
+const swapRequest = Type.Object({ config: Type.Optional(Type.String({ minLength: 1 })), set: Type.Optional(Type.Array(Type.String())), cwd: Type.Optional(Type.String()) }, { additionalProperties: false });
 const STATE_IN_WORDS: Readonly<Record<JobState, string>> = { waiting: 'waits', running: 'runs', paused: 'is paused', succeeded: 'has succeeded', failed: 'has failed', cancelled: 'has been cancelled' };
 
 const STATUS_OF_CODE: Readonly<Record<string, number>> = { JOB_UNKNOWN: 404, JOB_STATE: 409, DRAINING: 503, DISK_FULL: 507, INVALID_API_KEY: 401, SCOPE_MISSING: 403, KEY_UNKNOWN: 404, KEY_EXISTS: 409 };
@@ -92,7 +94,7 @@ function health(app: FastifyInstance, daemon: Daemon): void {
 
 function jobs(app: FastifyInstance, daemon: Daemon): void {
   app.post<{ Body: Submission }>('/graft/v1/jobs', { schema: { body: submission } }, async ({ body }) => {
-    if (!isAbsolute(body.config)) throw new GraftError('BAD_REQUEST', `The config ${body.config} is not an absolute path.`);
+    assertAbsolute(body.config);
     return { jobs: (await daemon.submit(body)).map((job) => daemon.describe(job)) };
   });
   app.get<{ Querystring: { readonly state?: string; readonly group?: string; readonly after?: string; readonly limit?: string } }>('/graft/v1/jobs', async ({ query }) => {
@@ -108,6 +110,14 @@ function jobs(app: FastifyInstance, daemon: Daemon): void {
     const job = await known(daemon, params.id);
     if (!(await daemon.remove(job.id))) throw wrongState(job, 'only a job that has ended or is paused can be removed');
     return { removed: job.id };
+  });
+  app.get('/graft/v1/configs', async () => ({ configs: daemon.configs.list() }));
+  app.post<{ Params: { readonly id: string }; Body: SwapRequest }>('/graft/v1/jobs/:id/swap', { schema: { body: swapRequest } }, async ({ params, body }) => {
+    if (body.config !== undefined) assertAbsolute(body.config);
+    const job = await known(daemon, params.id);
+    const answer = await daemon.swap(job, body);
+    if (answer === undefined) throw wrongState((await daemon.queue.get(job.id)) ?? job, 'only a job that has not succeeded and is not being cancelled can be swapped');
+    return { job: daemon.describe(answer.job), notes: answer.notes };
   });
   for (const [action, { rule }] of Object.entries(JOB_ACTIONS)) {
     app.post<{ Params: { readonly id: string } }>(`/graft/v1/jobs/:id/${action}`, async ({ params }) => {
@@ -154,6 +164,10 @@ async function stream(to: ServerResponse, daemon: Daemon, id: string, { after, f
     }
     await daemon.runs.changed(id, FOLLOW_MS);
   }
+}
+
+function assertAbsolute(config: string): void {
+  if (!isAbsolute(config)) throw new GraftError('BAD_REQUEST', `The config ${config} is not an absolute path.`);
 }
 
 async function known(daemon: Daemon, id: string): Promise<Job> {

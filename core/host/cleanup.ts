@@ -8,7 +8,7 @@ import { WRITING as ADAPTERS_WRITING } from '../run/adapters.ts';
 import { WRITING as CHECKPOINT_WRITING } from '../run/checkpoints.ts';
 import { ASIDE } from '../run/durable.ts';
 import { isStale, lockFileOf, lockRun } from '../run/lock.ts';
-import { runPayloadOf } from './run-payload.ts';
+import { runPayloadOf, type RunPayload } from './run-payload.ts';
 import { BACKUP_WRITING } from './state.ts';
 import { addressFileOf } from './state-dir.ts';
 
@@ -103,7 +103,10 @@ async function withoutJob({ submittedDir, queue, queueName, database }: CleanupO
   const known = new Set<string>();
   for (let after: string | undefined; ; ) {
     const jobs = await queue.list({ after, limit: PAGE });
-    for (const job of jobs) known.add(runPayloadOf(job).configFile);
+    // A job that is to go on under another config can go back to the one before.
+    for (const job of jobs) {
+      for (let payload: RunPayload | undefined = runPayloadOf(job); payload !== undefined; payload = payload.swap?.back) known.add(payload.configFile);
+    }
     if (jobs.length < PAGE) break;
     after = jobs.at(-1)!.id;
   }

@@ -2,12 +2,14 @@
 import { readFileSync } from 'node:fs';
 import type { GenerationReport, KernelReport } from '../contracts/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
+import type { WatchedConfig } from './config-folders.ts';
 import type { DescribedJob } from './daemon.ts';
 import type { JobAction } from './job-action.ts';
 import type { Attempt, StoredEvent } from './run-store.ts';
 import { addressFileOf, defaultStateDir, type DaemonAddress } from './state-dir.ts';
 import type { Submission } from './submissions.ts';
 import type { ApiKey } from './trust/api-keys.ts';
+import type { SwapRequest } from './swaps.ts';
 
 export class DaemonClient {
   readonly #address: DaemonAddress;
@@ -50,6 +52,14 @@ export class DaemonClient {
     const { report } = await this.#ask<{ report: KernelReport }>('GET', '/plugins');
     const dated = (generation: GenerationReport): GenerationReport => ({ ...generation, activatedAt: new Date(generation.activatedAt) });
     return { ...report, slots: report.slots.map((slot) => ({ ...slot, draining: slot.draining.map(dated), ...(slot.current === undefined ? {} : { current: dated(slot.current) }) })) };
+  }
+
+  async configs(): Promise<readonly WatchedConfig[]> {
+    return (await this.#ask<{ configs: readonly WatchedConfig[] }>('GET', '/configs')).configs;
+  }
+
+  swap(id: string, request: SwapRequest): Promise<{ readonly job: DescribedJob; readonly notes: readonly string[] }> {
+    return this.#ask('POST', `/jobs/${encodeURIComponent(id)}/swap`, request);
   }
 
   async remove(id: string): Promise<void> {

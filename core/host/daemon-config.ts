@@ -2,6 +2,7 @@ import { availableParallelism, totalmem } from 'node:os';
 import { Type, type Static } from 'typebox';
 import { readDocument, topKeys } from '../config/index.ts';
 import { checkOptions } from '../config/options.ts';
+import { runSchema } from '../config/schema.ts';
 import type { Resources } from '../contracts/index.ts';
 import { httpSchema } from './http.ts';
 import { defaultStateDir } from './state-dir.ts';
@@ -36,6 +37,7 @@ export const daemonSchema = Type.Object({
   http: httpSchema,
   queue: Type.String({ default: 'sqlite', description: 'The queue plugin.' }),
   plugins: Type.Array(Type.String({ graftPath: true, graftEnv: true }), { default: [], description: 'Folders to look for further plugins in.' }),
+  configs: Type.Union([Type.String({ graftPath: true, graftEnv: true }), Type.Array(Type.String({ graftPath: true, graftEnv: true }))], { default: [], description: 'A folder of configs, or a list of them: each is checked when it changes, and queued where it says `queue: on-change`. Folders in it are not looked into.' }),
   capacity: Type.Object(
     {
       cpu: auto(Type.Number({ exclusiveMinimum: 0 }), 'Cores that runs may take together. auto: all that the system lets the host use.'),
@@ -73,6 +75,7 @@ export const daemonSchema = Type.Object({
   silence_seconds: Type.Number({ exclusiveMinimum: 0, default: 180, description: 'A run that gives no sign of life for so long is ended.' }),
   lease_seconds: Type.Number({ exclusiveMinimum: 0, default: 30, description: 'How long a run belongs to this host after its last heartbeat in the database.' }),
   keep_days: Type.Number({ exclusiveMinimum: 0, default: 30, description: 'Days that the events and metrics of a run that has ended are kept in the database; its run directory keeps them for as long as it is there.' }),
+  check_seconds: Type.Number({ exclusiveMinimum: 0, maximum: 120, default: 60, description: 'How long the plugins that a config names have to say whether it is right, in a process of their own; and how long a config is tried out for `graft swap`.' }),
   shutdown_seconds: Type.Number({ minimum: 0, default: 60, description: 'How long runs have to checkpoint when the daemon ends, or when they are paused or cancelled.' }),
 });
 
@@ -90,10 +93,11 @@ export async function readDaemonConfig(file: string | undefined): Promise<Daemon
   return { ...config, state_dir: config.state_dir ?? defaultStateDir() };
 }
 
-/** Whether a file is a daemon's config rather than a run's, which names a model to load. */
+/** Whether a file is a daemon's config rather than a run's: it has keys of the one alone. */
 export async function isDaemonConfig(file: string): Promise<boolean> {
   const keys = await topKeys(file);
-  return !keys.includes('load') && keys.some((key) => key !== 'plugins' && Object.hasOwn(daemonSchema.properties, key));
+  const isDaemons = (key: string): boolean => Object.hasOwn(daemonSchema.properties, key);
+  return keys.every((key) => isDaemons(key) || !Object.hasOwn(runSchema.properties, key)) && keys.some((key) => key !== 'plugins' && isDaemons(key));
 }
 
 /** What runs may take, in numbers. */

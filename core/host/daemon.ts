@@ -1,11 +1,13 @@
 /** The host: a queue of runs, the processes that they run in, and what is known of them, for as long as it is left running. */
-import { rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import packageJson from '../../package.json' with { type: 'json' };
 import type { Job, JobState, KernelReport, Logger, Outcome, Queue, QueueProvider, Resources } from '../contracts/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 import { buildApi } from './api.ts';
+import { Checks } from './check-process.ts';
+import { ConfigFolders } from './config-folders.ts';
 import { cleanUp } from './cleanup.ts';
 import { capacityOf, type DaemonConfig } from './daemon-config.ts';
 import { Dispatcher } from './dispatcher.ts';
@@ -25,6 +27,7 @@ import { RunStore, type Standing } from './run-store.ts';
 import { Systemd } from './sd-notify.ts';
 import { HostState } from './state.ts';
 import { Submissions, type Submission } from './submissions.ts';
+import { Swaps, type SwapAnswer, type SwapRequest } from './swaps.ts';
 import { Access } from './trust/access.ts';
 import { ApiKeys } from './trust/api-keys.ts';
 import { isLoopback } from './trust/origin.ts';
@@ -41,6 +44,8 @@ export interface DescribedJob extends Job {
   readonly waitsFor?: string;
   readonly dir?: string;
   readonly standing?: Standing;
+  /** Something that a person should know of it, a sentence. */
+  readonly note?: string;
 }
 
 export class Daemon {
@@ -56,10 +61,13 @@ export class Daemon {
   readonly #config: DaemonConfig;
   readonly metrics: HostMetrics;
   readonly #serving: ServingMetrics;
+  readonly configs: ConfigFolders;
   readonly #state: HostState;
   readonly #host: Host;
   readonly #dispatcher: Dispatcher;
+  readonly #checks: Checks;
   readonly #submissions: Submissions;
+  readonly #swaps: Swaps;
   #api: FastifyInstance | undefined;
   readonly #housekeeping: Housekeeping;
   readonly #systemd: Systemd | undefined;
@@ -106,7 +114,12 @@ export class Daemon {
     this.#serving = new ServingMetrics(this.metrics.registry, () => this.models.processes);
     this.#housekeeping = new Housekeeping({ log, queue, runs: this.runs, keepDays: config.keep_days, backUp: () => state.backUp() });
     this.#systemd = Systemd.of({ log, status: () => this.#status() });
-    this.#submissions = new Submissions({ queue, kernel: host.kernel, config, capacity: this.capacity, dir: state.submittedDir });
+    this.#checks = new Checks(config.plugins, config.check_seconds * 1000);
+    this.#submissions = new Submissions({ queue, kernel: host.kernel, config, capacity: this.capacity, checks: this.#checks, dir: state.submittedDir });
+    const dirs = typeof config.configs === 'string' ? [config.configs] : config.configs;
+    this.configs = new ConfigFolders({ dirs, submissions: this.#submissions, queue, database: state.database, log, queued: () => this.#dispatcher.wake() });
+    host.kernel.on(() => this.configs.pluginsChanged());
+    this.#swaps = new Swaps({ queue, runs: this.runs, checks: this.#checks, resolve: (source) => this.#submissions.resolve(source), dir: state.submittedDir, memoryLeft: (job) => this.#dispatcher.memoryLeft(job) });
   }
 
   /**
@@ -125,6 +138,7 @@ export class Daemon {
       await cleanUp({ stateDir: state.dir, submittedDir: state.submittedDir, runDirs: daemon.runs.directories(), queue, queueName: config.queue, database: state.database, log });
       await daemon.#housekeeping.start();
       await daemon.#dispatcher.start();
+      await daemon.configs.start();
       await daemon.#listen(config);
       await daemon.#systemd?.ready();
       return daemon;
@@ -157,6 +171,18 @@ export class Daemon {
     return job;
   }
 
+  /**
+   * Goes on with a job under another config, or by newer plugin code.
+   * @returns undefined where the job's state does not allow it
+   * @throws ConfigError and GraftError for whatever is wrong with the config or can't be swapped, `DRAINING`
+   */
+  async swap(job: Job, request: SwapRequest): Promise<SwapAnswer | undefined> {
+    if (this.#dispatcher.draining) throw new GraftError('DRAINING', 'The daemon is ending, and swaps nothing any more.');
+    const answer = await this.#swaps.swap(job, request);
+    if (answer !== undefined) this.#dispatcher.notify(answer.job);
+    return answer;
+  }
+
   /** Forgets a job and what is known of its run; the run directory stays. */
   async remove(id: string): Promise<boolean> {
     const job = await this.queue.get(id);
@@ -165,13 +191,14 @@ export class Daemon {
       this.fineTuning.remove(id);
     };
     if (job === undefined || !(await this.queue.remove(id, forget))) return false;
-    await rm(runPayloadOf(job).configFile, { force: true });
+    const { runId } = runPayloadOf(job);
+    for (const name of await readdir(this.#state.submittedDir)) if (name.startsWith(`${runId}.`)) await rm(join(this.#state.submittedDir, name), { force: true });
     return true;
   }
 
   describe(job: Job): DescribedJob {
     const unwritten = this.#dispatcher.unwritten(job.id);
-    return { ...job, ...(unwritten === undefined ? {} : shown(unwritten)), waitsFor: job.state === 'waiting' ? this.#waitsFor(job) : undefined, dir: this.runs.directory(job.id), standing: this.runs.standing(job.id) };
+    return { ...job, ...(unwritten === undefined ? {} : shown(unwritten)), waitsFor: job.state === 'waiting' ? this.#waitsFor(job) : undefined, dir: this.runs.directory(job.id), standing: this.runs.standing(job.id), note: runPayloadOf(job).note };
   }
 
   /** What OpenAI's routes stand on. */
@@ -237,6 +264,9 @@ export class Daemon {
   async stop(): Promise<void> {
     try {
       void this.#systemd?.stopping();
+      const closing = this.configs.close();
+      await this.#checks.dispose();
+      await closing;
       await Promise.all([this.#dispatcher.drain(), this.models.stop()]);
       await this.#api?.close();
       await this.#host.dispose();

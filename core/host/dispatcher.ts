@@ -8,6 +8,7 @@ import { DISK_FULL, FullDisk } from './full-disk.ts';
 import type { HostMetrics } from './metrics.ts';
 import { outcomeOf } from './outcome.ts';
 import type { StopReason, WorkOrder } from './protocol.ts';
+import { residentBytes } from './resident.ts';
 import { runPayloadOf } from './run-payload.ts';
 import { RunProcess, type ProcessEnd } from './run-process.ts';
 import type { RunStore } from './run-store.ts';
@@ -60,7 +61,12 @@ interface Running {
   /** Where it says that it is, until that is written. */
   dir: string | undefined;
   asked: StopReason | undefined;
+  /** It goes on under another config, once it does. */
+  swapping: boolean;
 }
+
+/** Of two things that a run is asked for, the higher one is done. */
+const RANKS: Readonly<Record<StopReason, number>> = { shutdown: 0, swap: 1, pause: 2, cancel: 3 };
 
 export class Dispatcher {
   readonly #options: DispatcherOptions;
@@ -118,6 +124,13 @@ export class Dispatcher {
     return [...this.#idToRunning.values()].map(({ lease }) => lease.job.resources);
   }
 
+  /** MiB that a job has of its own and does not take just now; of one that does not run, what no other has. */
+  memoryLeft(job: Job): number {
+    const running = this.#idToRunning.get(job.id);
+    if (running === undefined) return this.taken.reduce((left, { memory_mb }) => left - memory_mb, this.#options.capacity.memory_mb);
+    return running.lease.job.resources.memory_mb - Math.max(residentBytes(running.process.pid) ?? 0, running.process.peakBytes) / 2 ** 20;
+  }
+
   /** Looks at the queue now rather than at the next tick. */
   wake(): void {
     if (this.#lookAgain) return;
@@ -166,8 +179,9 @@ export class Dispatcher {
   async #begin(lease: JobLease): Promise<void> {
     const { queue, runs, log, metrics, silenceMs, pluginDirs } = this.#options;
     const { id, name, attempts, resources } = lease.job;
+    const { runId, configFile, halvings, swap } = runPayloadOf(lease.job);
     const order: WorkOrder = {
-      ...runPayloadOf(lease.job),
+      ...{ runId, configFile, halvings, swap: swap && { id: swap.id } },
       pluginDirs,
       threads: Math.max(1, Math.floor(resources.cpu)),
       beatMs: Math.min(1000, silenceMs / 4),
@@ -178,12 +192,16 @@ export class Dispatcher {
         told: (message) => {
           if (running === undefined) return;
           if (message.type === 'event') metrics.told(message.event);
-          if (message.type === 'directory') running.dir = message.dir;
-          else if (message.type === 'event') running.told.push(message);
-          else if (message.type === 'log') running.told.push({ at: Date.now(), event: { type: 'log', level: message.level, message: message.message } });
+          if (message.type === 'directory') {
+            running.dir = message.dir;
+            running.swapping &&= !message.swapped;
+          } else if (message.type === 'event') {
+            if (message.event.type === 'swapped') running.swapping = false;
+            running.told.push(message);
+          } else if (message.type === 'log') running.told.push({ at: Date.now(), event: { type: 'log', level: message.level, message: message.message } });
         },
       });
-      running = { process: child, attempt: attempts, lease, told: [], dir: undefined, asked: undefined };
+      running = { process: child, attempt: attempts, lease, told: [], dir: undefined, asked: undefined, swapping: swap !== undefined };
     } catch (error) {
       const outcome = { ...lost(`Its process can't be started: ${reasonOf(error)}.`)(), dueAt: Date.now() + this.#options.retryMs };
       await queue.end(lease, outcome);
@@ -216,7 +234,7 @@ export class Dispatcher {
     const { lease, process: child, attempt } = running;
     const { id, name } = lease.job;
     this.#flush(id, running);
-    const outcome = outcomeOf(lease.job, end, running.asked, { now: Date.now(), retryMs });
+    const outcome = outcomeOf(lease.job, end, running.asked, { now: Date.now(), retryMs, swapping: running.swapping });
     metrics.attemptEnded(outcome, child.peakBytes);
     const died = end.kind === 'died' ? end : undefined;
     const attemptEnd = { exitCode: died === undefined ? 0 : died.exitCode, signal: died?.signal, reason: 'reason' in outcome ? outcome.reason : undefined, lastLines: died?.lastLines, peakBytes: child.peakBytes };
@@ -239,6 +257,8 @@ export class Dispatcher {
       runs.endAttempt(id, attempt, { ...attemptEnd, reason: 'Its lease was lost.' });
       return log.warn(`${name} (${id}) ended after its lease was lost: what it came to is not counted.`, { job: id });
     }
+    if ('code' in outcome && outcome.code === 'SWAP_UNDONE') running.told.push({ at: Date.now(), event: { type: 'log', level: 'error', message: outcome.reason } });
+    this.#flush(id, running);
     log[outcome.state === 'succeeded' ? 'info' : 'warn'](`${name} (${id}): ${told(outcome)}`, { job: id });
   }
 
@@ -296,12 +316,11 @@ export class Dispatcher {
   }
 
   #ask(running: Running, what: JobRequest | 'shutdown'): void {
-    // A cancellation outranks a pause, and both an end of the host.
-    if (running.asked === what || running.asked === 'cancel') return;
-    const first = running.asked === undefined;
-    if (what !== 'shutdown' || first) running.asked = what;
-    running.process.stop(running.asked!);
-    if (!first) return;
+    const { asked } = running;
+    if (asked !== undefined && RANKS[asked] >= RANKS[what]) return;
+    running.asked = what;
+    if (asked !== undefined) return;
+    running.process.stop(what);
     const { stopMs } = this.#options;
     const deadline = setTimeout(() => running.process.kill(`It did not stop within ${stopMs / 1000} s.`), stopMs);
     void running.process.ended.then(() => clearTimeout(deadline));

@@ -13,6 +13,8 @@ export interface WorkOrder {
   readonly threads: number;
   /** How often the tokens of one pass are halved, after attempts that ran out of memory. */
   readonly halvings: number;
+  /** The config is to take the place of the one that the run directory has, unless it has this swap behind it. */
+  readonly swap?: { readonly id: string };
   /** Milliseconds between two signs of life. */
   readonly beatMs: number;
 }
@@ -48,7 +50,7 @@ export interface ServeCounts {
 }
 
 /** Why a run is to stop at its next step, checkpointed. */
-export type StopReason = 'cancel' | 'pause' | 'shutdown';
+export type StopReason = 'cancel' | 'pause' | 'swap' | 'shutdown';
 
 /** What the host asks of a process that serves, by number. */
 export type ServeRequest = { readonly what: 'load' | 'unload'; readonly model: string };
@@ -66,7 +68,8 @@ export type ToChild =
 
 export type FromChild =
   | { readonly type: 'beat'; readonly rssBytes: number }
-  | { readonly type: 'directory'; readonly dir: string }
+  /** `swapped`: the config that was ordered is the run's; else the next `swapped` event says so. */
+  | { readonly type: 'directory'; readonly dir: string; readonly swapped: boolean }
   | { readonly type: 'event'; readonly at: number; readonly event: RunEvent }
   | { readonly type: 'log'; readonly level: 'info' | 'warn' | 'error'; readonly message: string }
   /** Where it answers from now on. */

@@ -2,14 +2,15 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
-import { readPluginDirs, resolveConfigs, type RunConfig } from '../config/index.ts';
+import { readPluginDirs, resolveConfigs } from '../config/index.ts';
 import type { Job, Kernel, Queue, Resources } from '../contracts/index.ts';
 import { GraftError } from '../kernel/errors.ts';
 import { writeText } from '../run/durable.ts';
 import { newRunId } from '../run/run-directory.ts';
+import type { Checks } from './check-process.ts';
+import { checkedConfig, type CheckedConfig } from './checked-config.ts';
 import { resourcesOf, type DaemonConfig } from './daemon-config.ts';
-import { openHost } from './open-host.ts';
-import type { RunPayload } from './run-payload.ts';
+import type { ConfigSource, RunPayload } from './run-payload.ts';
 
 export interface Submission {
   /** Absolute path of a config file. */
@@ -32,6 +33,7 @@ export interface SubmissionsOptions {
   readonly kernel: Kernel;
   readonly config: DaemonConfig;
   readonly capacity: Resources;
+  readonly checks: Checks;
   /** Where configs are kept as they were submitted. */
   readonly dir: string;
 }
@@ -48,17 +50,25 @@ export class Submissions {
    * @throws ConfigError and GraftError for whatever is wrong with the config; `NO_TRAIN`
    */
   async submit(submission: Submission): Promise<readonly Job[]> {
+    return this.enqueue(await this.resolve(sourceOf(submission)), submission);
+  }
+
+  /**
+   * The same with a config that has been resolved.
+   * @param digest kept with the jobs
+   */
+  async enqueue(configs: readonly CheckedConfig[], submission: Submission, digest?: string): Promise<readonly Job[]> {
     const { queue, config, capacity, dir } = this.#options;
-    const configs = await this.#resolve(submission);
-    const [first] = configs;
-    if (first?.train === undefined) throw new GraftError('NO_TRAIN', `The config ${submission.config} has no \`train:\` entry, so there is nothing to run.`, { hint: 'Add one, such as train: { use: sft }.' });
-    const group = submission.group ?? (configs.length > 1 ? newRunId(first.name.replace(/[^A-Za-z0-9._-].*/, '')) : undefined);
+    const source = sourceOf(submission);
+    const first = configs[0]!;
+    if (!first.trains) throw new GraftError('NO_TRAIN', `The config ${submission.config} has no \`train:\` entry, so there is nothing to run.`, { hint: 'Add one, such as train: { use: sft }.' });
+    const group = submission.group ?? (configs.length > 1 ? newRunId(first.experiment) : undefined);
     const prepared = configs.map((each) => {
       const runId = newRunId(each.name);
-      return { each, payload: { runId, configFile: join(dir, `${runId}.yaml`), halvings: 0, ...baseOf(each), ...(submission.suffix === undefined ? {} : { suffix: submission.suffix }) } satisfies RunPayload };
+      return { each, payload: { runId, configFile: join(dir, `${runId}.yaml`), halvings: 0, source, digest, ...baseOf(each), ...(submission.suffix === undefined ? {} : { suffix: submission.suffix }) } satisfies RunPayload };
     });
     try {
-      await Promise.all(prepared.map(({ each, payload }) => writeText(payload.configFile, `# Submitted from ${each.file}.\n${stringify(each.resolved)}`)));
+      await Promise.all(prepared.map(({ each, payload }) => writeText(payload.configFile, submittedText(source, each.resolved))));
       return await queue.submit(
         prepared.map(({ each, payload }) => ({
           name: each.name,
@@ -75,26 +85,33 @@ export class Submissions {
     }
   }
 
-  /** A config may name plugin folders that the host does not look in; then a kernel of its own checks it. */
-  async #resolve({ config, set, cwd }: Submission): Promise<readonly RunConfig[]> {
-    const pluginDirs = await readPluginDirs(config, { set });
-    if (pluginDirs.length === 0) return resolveConfigs(config, { schemas: this.#options.kernel, set, cwd });
-    const host = await openHost({ pluginDirs: [...this.#options.config.plugins, ...pluginDirs] });
-    try {
-      return await resolveConfigs(config, { schemas: host.kernel, set, cwd });
-    } finally {
-      await host.dispose();
-    }
+  /**
+   * A config may name plugins that the host does not have: their code is run in another process.
+   * @throws ConfigError and GraftError for whatever is wrong with the config
+   */
+  async resolve({ config, set, cwd }: ConfigSource): Promise<readonly CheckedConfig[]> {
+    const { kernel, checks } = this.#options;
+    if ((await readPluginDirs(config, { set, cwd })).length > 0) return checks.within((check) => check.resolve({ config, set, cwd }));
+    return (await resolveConfigs(config, { schemas: kernel, set, cwd })).map(checkedConfig);
   }
 }
 
 /** What its grafts stand on. */
-function baseOf({ load, inject }: RunConfig): Pick<RunPayload, 'base'> {
-  const { model } = load.options as { readonly model?: unknown };
-  return typeof model === 'string' && inject.length > 0 ? { base: model } : {};
+function baseOf({ resolved }: CheckedConfig): Pick<RunPayload, 'base'> {
+  const { load, inject } = resolved as { readonly load?: { readonly model?: unknown }; readonly inject?: readonly unknown[] };
+  return typeof load?.model === 'string' && (inject?.length ?? 0) > 0 ? { base: load.model } : {};
+}
+
+function sourceOf({ config, set, cwd }: Submission): ConfigSource {
+  return { config, set, cwd };
+}
+
+/** What is kept of a config as it was submitted. */
+export function submittedText({ config }: ConfigSource, resolved: Readonly<Record<string, unknown>>): string {
+  return `# Submitted from ${config}.\n${stringify(resolved)}`;
 }
 
 /** A config that says how many threads it wants takes as many cores. */
-function threadsOf({ engine }: RunConfig): Partial<Resources> {
-  return engine.threads === 'auto' ? {} : { cpu: engine.threads };
+function threadsOf({ threads }: CheckedConfig): Partial<Resources> {
+  return threads === undefined ? {} : { cpu: threads };
 }

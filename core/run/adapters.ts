@@ -13,6 +13,11 @@ export function graftFolder(index: number, graft: Pick<Graft, 'name'>): string {
   return `${index}-${graft.name.replaceAll(/[^\w.-]+/g, '-')}`;
 }
 
+/** Shapes (`8x32`) by the graft's folder and the trainable's name. */
+export function trainablesOf(grafts: readonly Graft[]): Readonly<Record<string, Readonly<Record<string, string>>>> {
+  return Object.fromEntries(grafts.map((graft, index) => [graftFolder(index, graft), Object.fromEntries(graft.trainables.map(({ name, variable }) => [name, variable.shape.join('x')]))]));
+}
+
 /**
  * Saves each graft in its own folder of `dir`, in the ecosystem's format.
  * @returns the absolute folders, in the order of the grafts

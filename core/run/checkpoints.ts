@@ -38,6 +38,8 @@ export interface RunCheckpoint extends Checkpoint {
 /** The checkpoints of one run as they are on disk, `step-<n>/` each. */
 export class CheckpointFolder {
   readonly dir: string;
+  /** Evaluations up to this step were of other data, and say nothing about what is best. */
+  ratedAfter = -1;
 
   /** @param dir absolute; need not exist */
   constructor(dir: string) {
@@ -55,7 +57,7 @@ export class CheckpointFolder {
 
   /** The one of the lowest evaluation loss, the earliest of equals. */
   async best(): Promise<RunCheckpoint | undefined> {
-    const rated = (await this.list()).filter((checkpoint) => checkpoint.evalLoss !== undefined);
+    const rated = (await this.list()).filter(({ evalLoss, step }) => evalLoss !== undefined && step > this.ratedAfter);
     return rated.reduce<RunCheckpoint | undefined>((best, checkpoint) => (best === undefined || checkpoint.evalLoss! < best.evalLoss! ? checkpoint : best), undefined);
   }
 

@@ -1,7 +1,7 @@
-import type { Dataset, Kernel, Logger, TrainEvent } from '../contracts/index.ts';
+import type { Dataset, Kernel, Logger, Resumption, TrainEvent } from '../contracts/index.ts';
 import type { RunConfig } from '../config/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
-import { saveAdapters } from './adapters.ts';
+import { saveAdapters, trainablesOf } from './adapters.ts';
 import { CheckpointFolder, CheckpointWriter, type RunCheckpoint } from './checkpoints.ts';
 import { EventLog, Events, type Subscriber } from './events.ts';
 import { fingerprintOf } from './fingerprint.ts';
@@ -11,6 +11,7 @@ import { writeReport } from './reporters/html.ts';
 import { RunDirectory, type RunRecord } from './run-directory.ts';
 import { emitSamples } from './samples.ts';
 import { Session, placed, type InjectedStack } from './session.ts';
+import { beginSpan, dataOf, otherDataUntil, spanOf, spansOf, swappedEvent } from './spans.ts';
 
 /** The stack that a run trains. */
 const STACK = 'run';
@@ -26,8 +27,10 @@ export interface ExperimentHost {
 }
 
 export interface ExperimentOptions {
-  /** A run directory to go on with; the config must be the one inside it. */
+  /** A run directory to go on with; the config must be the one inside it, unless it is to be swapped. */
   readonly resume?: string;
+  /** Names the swap that the config is: from the checkpoint on, once training goes on, the run is under it. */
+  readonly swap?: string;
   /** Name of the directory of a new run; one that is made up by default. */
   readonly id?: string;
   /** Examples to be answered at the end by the base and by the result; default 2. */
@@ -51,7 +54,7 @@ export interface Outcome {
  * @throws GraftError `RUN_LOCKED`, `NOT_A_RUN`, `RUN_FINISHED`, `RESUME_DATA_CHANGED`, and what the plugins refuse
  */
 export async function runExperiment(config: RunConfig, host: ExperimentHost, options: ExperimentOptions = {}): Promise<Outcome> {
-  const directory = options.resume === undefined ? await RunDirectory.create(config, options.id) : await reopen(options.resume);
+  const directory = options.resume === undefined ? await RunDirectory.create(config, options.id, options.swap === undefined ? undefined : [options.swap]) : await reopen(options.resume);
   let run: Experiment | undefined;
   try {
     run = await Experiment.begin(config, directory, host, options);
@@ -93,6 +96,9 @@ class Experiment {
   readonly #eventLog: EventLog;
   readonly #began = performance.now();
   #session: Session | undefined;
+  /** What run.json will say once the run has been swapped: until then it is under the config that it had. */
+  #staged: Partial<RunRecord> = {};
+  #swapping: boolean;
 
   private constructor(config: RunConfig, directory: RunDirectory, host: ExperimentHost, options: ExperimentOptions, checkpoints: CheckpointFolder, from: RunCheckpoint | undefined) {
     this.#config = config;
@@ -101,6 +107,8 @@ class Experiment {
     this.#options = options;
     this.#checkpoints = checkpoints;
     this.#from = from;
+    this.#swapping = options.swap !== undefined && options.resume !== undefined;
+    checkpoints.ratedAfter = otherDataUntil(spansOf(directory.record));
     this.#eventLog = new EventLog(directory.eventsFile, from?.eventBytes ?? 0);
     this.#events = new Events(host.log);
     this.#events.subscribe(this.#eventLog);
@@ -167,12 +175,12 @@ class Experiment {
   async #recordData(dataset: Dataset): Promise<void> {
     const fingerprint = fingerprintOf(dataset);
     const before = this.#directory.record.data?.fingerprint;
-    if (this.#from !== undefined && before !== undefined && before !== fingerprint) {
+    if (!this.#swapping && this.#from !== undefined && before !== undefined && before !== fingerprint) {
       throw new GraftError('RESUME_DATA_CHANGED', `The training data is not what the run in ${this.#directory.dir} began with, so it cannot go on as if nothing had happened.`, {
         hint: 'Bring the data files back as they were, or start a new run.',
       });
     }
-    await this.#directory.update({ data: { ...dataset.stats, sequences: dataset.train.length, evalSequences: dataset.eval.length, fingerprint } });
+    await this.#keep({ data: { ...dataset.stats, sequences: dataset.train.length, evalSequences: dataset.eval.length, fingerprint } });
   }
 
   async #plan(session: Session, dataset: Dataset, { grafts }: InjectedStack): Promise<void> {
@@ -180,7 +188,7 @@ class Experiment {
     try {
       const plan = hook.plan({ config: entry.options, dataset, grafts, model: session.model, seed: this.#config.seed });
       await this.#recordGenerations(session);
-      await this.#directory.update({ plan });
+      await this.#keep({ plan, trainables: trainablesOf(grafts) });
       this.#events.emit({ type: 'plan', plan });
     } catch (error) {
       throw placed(this.#config, entry, error);
@@ -190,9 +198,10 @@ class Experiment {
   async #train(session: Session, dataset: Dataset, { grafts, stack }: InjectedStack): Promise<Extract<TrainEvent, { type: 'train-ended' }>> {
     const { hook, entry } = session.trainer();
     const checkpoints = new CheckpointWriter(this.#checkpoints, grafts, () => this.#eventLog.sync());
-    const training = hook.train({ ...session.call(entry), model: session.model, dataset, grafts, stack, checkpoints, resume: this.#from });
+    const training = hook.train({ ...session.call(entry), model: session.model, dataset, grafts, stack, checkpoints, resume: this.#resumption() });
     let ended: Extract<TrainEvent, { type: 'train-ended' }> | undefined;
     for await (const event of training) {
+      if (this.#swapping) await this.#swap();
       this.#events.emit(event);
       this.#eventLog.check();
       if (event.type === 'checkpoint') await writeReport(this.#directory);
@@ -200,6 +209,35 @@ class Experiment {
     }
     if (ended === undefined) throw new GraftError('TRAIN_UNFINISHED', `The train plugin ${entry.use} stopped without saying why (it yields train-ended last).`);
     return ended;
+  }
+
+  async #keep(change: Partial<RunRecord>): Promise<void> {
+    if (this.#swapping) this.#staged = { ...this.#staged, ...change };
+    else await this.#directory.update(change);
+  }
+
+  /** The checkpoint, and whether it is of the config that the run is under now. */
+  #resumption(): Resumption | undefined {
+    if (this.#from === undefined) return undefined;
+    const spans = spansOf(this.#directory.record);
+    const made = spanOf(spans, this.#from.step);
+    const now = this.#swapping ? { seed: this.#config.seed, fingerprint: this.#staged.data!.fingerprint } : spans.at(-1)!;
+    return made === now ? this.#from : { ...this.#from, swapped: dataOf(made, now) };
+  }
+
+  /** Training has gone on under the new config: from now on it is the run's. */
+  async #swap(): Promise<void> {
+    this.#swapping = false;
+    const { data, generations } = this.#staged;
+    const span = { fromStep: this.#from?.step ?? 0, seed: this.#config.seed, fingerprint: data!.fingerprint, generations: generations! };
+    await beginSpan(this.#directory, this.#config, this.#options.swap!, span, this.#staged);
+    this.#checkpoints.ratedAfter = otherDataUntil(spansOf(this.#directory.record));
+    await this.#tellSwapped();
+  }
+
+  async #tellSwapped(): Promise<void> {
+    const event = await swappedEvent(this.#directory.dir, this.#directory.record);
+    if (event !== undefined) this.#events.emit(event);
   }
 
   async #record(status: 'succeeded' | 'failed' | 'cancelled', why: { readonly reason?: string; readonly code?: string } = {}): Promise<void> {
@@ -218,9 +256,9 @@ class Experiment {
     const before = this.#directory.record.generations;
     for (const { plugin, hash } of session.generations.values()) {
       const earlier = before[plugin]?.hash;
-      if (earlier !== undefined && earlier !== hash) this.#log('warn', `The plugin ${plugin} has changed since the run began (${earlier.slice(0, 12)} is now ${hash.slice(0, 12)}): what follows may differ from what would have been.`);
+      if (!this.#swapping && earlier !== undefined && earlier !== hash) this.#log('warn', `The plugin ${plugin} has changed since the run began (${earlier.slice(0, 12)} is now ${hash.slice(0, 12)}): what follows may differ from what would have been.`);
     }
-    await this.#directory.update({ generations: Object.fromEntries([...session.generations.values()].map(({ plugin, version, hash }) => [plugin, { version, hash }])) });
+    await this.#keep({ generations: Object.fromEntries([...session.generations.values()].map(({ plugin, version, hash }) => [plugin, { version, hash }])) });
   }
 
   /** The checkpoint was told of after it had been written, in events that are cut off. */
@@ -228,7 +266,8 @@ class Experiment {
     const step = this.#from?.step ?? 0;
     if (this.#from !== undefined) this.#events.emit({ type: 'checkpoint', step, dir: this.#from.dir, best: (await this.#checkpoints.best())?.step === step });
     this.#log('info', step === 0 ? 'Resumed from the beginning: there was no whole checkpoint.' : `Resumed from the checkpoint of step ${step}.`);
-    const { resumed } = this.#directory.record;
+    const { resumed, spans } = this.#directory.record;
+    if (!this.#swapping && spans?.at(-1)?.fromStep === step) await this.#tellSwapped();
     await this.#directory.update({ status: 'running', reason: undefined, code: undefined, endedAt: undefined, resumed: [...resumed, { at: new Date().toISOString(), step }] });
   }
 

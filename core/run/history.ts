@@ -11,6 +11,7 @@ export interface History {
   readonly checkpoints: readonly Of<'checkpoint'>[];
   readonly generations: readonly Of<'generation'>[];
   readonly logs: readonly Of<'log'>[];
+  readonly swaps: readonly Of<'swapped'>[];
   readonly ended: Of<'train-ended'> | undefined;
 }
 
@@ -24,6 +25,7 @@ export function readHistory(path: string): History {
     checkpoints: of('checkpoint'),
     generations: of('generation'),
     logs: of('log'),
+    swaps: of('swapped'),
     ended: of('train-ended').at(-1),
   };
 }

@@ -36,11 +36,30 @@ export interface RunRecord {
   readonly generations: Readonly<Record<string, { readonly version: string; readonly hash: string }>>;
   readonly data?: DatasetStats & { readonly sequences: number; readonly evalSequences: number; readonly fingerprint: string };
   readonly plan?: TrainPlan;
+  /** Shapes (`8x32`) of what is trained, by the folder of the graft and the name: what checkpoints hold. */
+  readonly trainables?: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  /** Once the config was swapped: which steps ran under which. */
+  readonly spans?: readonly Span[];
+  /** The swaps that have been made, by the names that whoever asked for them gave them. */
+  readonly swaps?: readonly string[];
   /** Highest resident set of the process during the run. */
   readonly memory?: { readonly estimatedPeakBytes: number; readonly measuredPeakBytes: number };
   readonly result?: RunResult;
   /** Folders of the saved grafts, relative to the run directory, in the order of the config's `inject`. */
   readonly adapters?: readonly string[];
+}
+
+/** The steps that a run did under one config. */
+export interface Span {
+  /** Steps done before. */
+  readonly fromStep: number;
+  readonly at: string;
+  /** Where it is kept, relative to the run directory. */
+  readonly config: string;
+  readonly seed: number;
+  /** Of the data. */
+  readonly fingerprint: string;
+  readonly generations: RunRecord['generations'];
 }
 
 /** What a finished training came to; losses in nats per trained token. */
@@ -69,7 +88,7 @@ export class RunDirectory {
   }
 
   /** Makes `<runsDir>/<id>/` with the config as it was resolved. */
-  static async create(config: RunConfig, id = newRunId(config.name)): Promise<RunDirectory> {
+  static async create(config: RunConfig, id = newRunId(config.name), swaps?: readonly string[]): Promise<RunDirectory> {
     const now = new Date();
     const dir = join(config.runsDir, id);
     try {
@@ -89,8 +108,9 @@ export class RunDirectory {
       seed: config.seed,
       configFile: config.file,
       generations: {},
+      swaps,
     };
-    await writeText(join(dir, 'config.yaml'), `# Resolved from ${config.file}; \`graft resume\` goes on with this.\n${stringify(config.resolved)}`);
+    await writeText(configFileOf(dir), configText(config));
     await writeJson(join(dir, 'run.json'), record);
     await syncFolder(config.runsDir);
     return new RunDirectory(dir, record, release);
@@ -158,6 +178,11 @@ export function eventsFileOf(dir: string): string {
 /** The checkpoints inside a run directory. */
 export function checkpointsDirOf(dir: string): string {
   return join(resolve(dir), 'checkpoints');
+}
+
+/** What a run directory keeps of a config. */
+export function configText({ file, resolved }: RunConfig): string {
+  return `# Resolved from ${file}; \`graft resume\` goes on with this.\n${stringify(resolved)}`;
 }
 
 /** The config inside a run directory. */

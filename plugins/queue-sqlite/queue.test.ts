@@ -163,6 +163,46 @@ describe('a queue', () => {
     expect(await queue.get(id)).toMatchObject({ state: 'cancelled', reason: 'for good', request: undefined });
   });
 
+  it('gives a job that does not run another payload at once, and one that runs when its attempt has ended', async () => {
+    const [waiting, running] = [await submitted(), await submitted()];
+    expect(await queue.swap(waiting, { runId: 'b' })).toMatchObject({ state: 'waiting', payload: { runId: 'b' }, request: undefined });
+    await queue.pause(waiting, 'for lunch');
+    expect(await queue.swap(waiting, { runId: 'c' })).toMatchObject({ state: 'paused', payload: { runId: 'c' } });
+    const lease = await claimed(running);
+    await queue.swap(running, { runId: 'b' });
+    expect(await queue.swap(running, { runId: 'c' })).toMatchObject({ state: 'running', payload: { runId: 'a' }, request: 'swap' });
+    expect(await queue.renew(lease, { now: Date.now(), leaseMs: LEASE_MS })).toMatchObject({ job: { request: 'swap' } });
+    await queue.end(lease, { state: 'waiting', reason: 'It was stopped.', dueAt: 0, counts: false, payload: { runId: 'halved' } });
+    expect(await queue.get(running)).toMatchObject({ state: 'waiting', payload: { runId: 'c' }, request: undefined, charged: 0 });
+    expect((await claimed(running)).job).toMatchObject({ request: undefined });
+  });
+
+  it('pauses and cancels a job that is to be swapped, and swaps none that is being cancelled or has succeeded', async () => {
+    const id = await submitted();
+    const lease = await claimed(id);
+    await queue.swap(id, { runId: 'b' });
+    expect(await queue.pause(id, 'for lunch')).toMatchObject({ request: 'pause' });
+    await queue.end(lease, { state: 'paused', reason: 'for lunch' });
+    expect(await queue.get(id)).toMatchObject({ state: 'paused', payload: { runId: 'b' } });
+    await queue.resume(id);
+    const next = await claimed(id);
+    await queue.cancel(id, 'for good');
+    expect(await queue.swap(id, { runId: 'c' })).toBeUndefined();
+    await queue.end(next, { state: 'cancelled', reason: 'for good' });
+    expect(await queue.swap(id, { runId: 'd' })).toMatchObject({ state: 'cancelled', payload: { runId: 'd' } });
+    await queue.retry(id);
+    await queue.end(await claimed(id), { state: 'succeeded' });
+    expect(await queue.swap(id, { runId: 'e' })).toBeUndefined();
+  });
+
+  it('keeps a swap that was asked for over the death of the holder', async () => {
+    const id = await submitted();
+    await claimed(id);
+    await queue.swap(id, { runId: 'b' });
+    const lost = () => ({ state: 'waiting', reason: 'The host ended.', dueAt: 0, counts: false }) as const;
+    expect(await queue.takeBack({ now: Date.now(), holder: HOLDER, lost })).toMatchObject([{ id, state: 'waiting', payload: { runId: 'b' } }]);
+  });
+
   it('lists newest first, by state and group, a page after another', async () => {
     const [a, b, c] = [await submitted({ group: 'g' }), await submitted(), await submitted({ group: 'g' })];
     await claimed(b);

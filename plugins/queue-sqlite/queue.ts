@@ -111,6 +111,15 @@ export class SqliteQueue implements Queue {
     return { waiting: 0, running: 0, paused: 0, succeeded: 0, failed: 0, cancelled: 0, ...Object.fromEntries(counted) };
   }
 
+  async swap(id: string, payload: JobSpec['payload']): Promise<Job | undefined> {
+    return this.#change(
+      id,
+      `UPDATE queue_jobs SET payload = CASE WHEN state = 'running' THEN payload ELSE :payload END, swap_payload = CASE WHEN state = 'running' THEN :payload END
+       WHERE id = :id AND state <> 'succeeded' AND request IS NOT 'cancel'`,
+      { payload: JSON.stringify(payload) },
+    );
+  }
+
   #get(id: string): Job | undefined {
     const row = this.#db.get('SELECT * FROM queue_jobs WHERE id = :id', { id });
     return row === undefined ? undefined : jobOf(row);
@@ -155,7 +164,7 @@ export class SqliteQueue implements Queue {
                         WHEN :state = 'waiting' AND attempts - forgiven - :forgiven >= max_attempts THEN 'failed'
                         ELSE :state END,
            reason = CASE WHEN :state = 'waiting' AND request IS NOT NULL THEN request_reason ELSE :reason END,
-           code = :code, forgiven = forgiven + :forgiven, due_at = :dueAt, payload = coalesce(:payload, payload),
+           code = :code, forgiven = forgiven + :forgiven, due_at = :dueAt, payload = coalesce(swap_payload, :payload, payload), swap_payload = NULL,
            request = NULL, request_reason = NULL, lease_token = NULL, lease_holder = NULL, lease_expires_at = NULL, ended_at = :now
          WHERE id = :id AND lease_token = :token`,
         values,

@@ -15,7 +15,7 @@ export function jobOf(row: SqlRow): Job {
     charged: (row['attempts'] as number) - (row['forgiven'] as number),
     reason: optional(row['reason']) as string | undefined,
     code: optional(row['code']) as string | undefined,
-    request: optional(row['request']) as JobRequest | undefined,
+    request: (optional(row['request']) ?? (row['swap_payload'] === null ? undefined : 'swap')) as JobRequest | undefined,
     dueAt: row['due_at'] as number,
     createdAt: row['created_at'] as number,
     startedAt: optional(row['started_at']) as number | undefined,

@@ -29,4 +29,6 @@ export const STEPS: readonly string[] = [
    ) STRICT;
    CREATE INDEX queue_jobs_by_state ON queue_jobs (state, due_at);
    CREATE INDEX queue_jobs_by_group ON queue_jobs (job_group) WHERE job_group IS NOT NULL;`,
+  // Of a running job: what it goes on with.
+  'ALTER TABLE queue_jobs ADD COLUMN swap_payload TEXT;',
 ];

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Packed } from 'graft';
-import { Batches, microBatches, trainable } from './batches.ts';
+import { Batches, beginning, microBatches, trainable } from './batches.ts';
 import { defaults } from './testing.ts';
 
 /** A sequence of examples of these lengths; tokens and labels are all `id`. */
@@ -58,6 +58,43 @@ describe('the batches of a run', () => {
     expect(many).toMatchObject({ totalSteps: 7 });
     expect(many.epochs).toBeCloseTo(2 + 1 / 3);
     expect(many.at(6)).toMatchObject({ endsEpoch: true });
+  });
+});
+
+describe('the batches after a swap', () => {
+  const swapped = (settings: Parameters<typeof defaults>[0], step: number, next: Parameters<typeof defaults>[0]): Batches => new Batches(ten, defaults(next), 1, new Batches(ten, defaults(settings), 1).placeAt(step));
+  const rest = (batches: Batches, from: number): number[][] => Array.from({ length: batches.totalSteps - from }, (_, i) => idsOf(batches.at(from + i).sequences));
+
+  it.each([{ batch_size: 3, epochs: 2.5 }, { batch_size: 9, epochs: 0.6 }, { batch_tokens: 13, epochs: 2 }, { batch_size: 4, max_steps: 7 }])('of the same options are those that would have come: %o', (settings) => {
+    const whole = new Batches(ten, defaults(settings), 1);
+    for (let step = 0; step <= whole.totalSteps; step++) {
+      const batches = swapped(settings, step, settings);
+      expect(rest(batches, step)).toEqual(all(whole).slice(step));
+      expect(batches.epochs).toBeCloseTo(whole.epochs);
+      if (step < whole.totalSteps) expect(batches.at(step).epoch).toBeCloseTo(whole.at(step).epoch);
+      expect({ ...batches.placeAt(whole.totalSteps), share: 0 }).toEqual({ ...whole.placeAt(whole.totalSteps), share: 0 });
+    }
+  });
+
+  it('of another size go on in the epoch: no sequence is left out of it, and none comes twice', () => {
+    const before = new Batches(ten, defaults({ batch_size: 2, epochs: 2 }), 1);
+    const batches = swapped({ batch_size: 2, epochs: 2 }, 3, { batch_size: 3, epochs: 2 });
+    const epoch = [...all(before).slice(0, 3), ...rest(batches, 3).slice(0, 2)];
+    expect(epoch.map((ids) => ids.length)).toEqual([2, 2, 2, 3, 1]);
+    expect(epoch.flat()).toEqual(all(before).slice(0, 5).flat());
+    expect(batches.totalSteps).toBe(3 + 2 + 4);
+    expect(batches.at(4)).toMatchObject({ epoch: 1, endsEpoch: true });
+  });
+
+  it('are none where the new config has been fulfilled already', () => {
+    for (const next of [{ epochs: 1 }, { epochs: 1.1 }, { max_steps: 4 }]) expect(swapped({ batch_size: 2, epochs: 2 }, 6, { batch_size: 2, ...next })).toMatchObject({ totalSteps: 6 });
+  });
+
+  it('begin at the first epoch where the data is another, and the steps are counted on', () => {
+    const batches = new Batches(ten, defaults({ batch_size: 5, epochs: 2 }), 1, beginning(7));
+    expect(batches.totalSteps).toBe(11);
+    expect(rest(batches, 7)).toEqual(all(new Batches(ten, defaults({ batch_size: 5, epochs: 2 }), 1)));
+    expect(batches.at(7).epoch).toBeCloseTo(0.5);
   });
 });
 

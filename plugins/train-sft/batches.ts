@@ -12,6 +12,21 @@ export interface Step {
   readonly sequences: readonly Packed[];
 }
 
+/** A place in the data: `sequences` of epoch `epoch` come before step `step`. */
+export interface Place {
+  /** Steps done. */
+  readonly step: number;
+  readonly epoch: number;
+  readonly sequences: number;
+  /** What of the epoch's steps was done, from 0 to 1. */
+  readonly share: number;
+}
+
+/** @param step steps done on other data */
+export function beginning(step = 0): Place {
+  return { step, epoch: 0, sequences: 0, share: 0 };
+}
+
 /**
  * Which sequences each step of a run trains on. The order of an epoch depends on the seed and the epoch's number alone,
  * so a resumed run finds its place without replaying anything. The last, smaller batch of an epoch is kept.
@@ -23,34 +38,44 @@ export class Batches {
   readonly #sequences: readonly Packed[];
   readonly #settings: SftSettings;
   readonly #seed: number;
-  /** First step of each epoch, and one past the last. */
+  readonly #from: Place;
+  /** First step of each epoch from that of `from` on, and one past the last. */
   readonly #epochStarts: readonly number[];
   #cached: { readonly epoch: number; readonly batches: readonly (readonly number[])[] } | undefined;
 
-  /** @param sequences those that have something to train on */
-  constructor(sequences: readonly Packed[], settings: SftSettings, seed: number) {
+  /**
+   * @param sequences those that have something to train on
+   * @param from where these settings and this data begin to count: a swap moves it
+   */
+  constructor(sequences: readonly Packed[], settings: SftSettings, seed: number, from = beginning()) {
     this.#sequences = sequences;
     this.#settings = settings;
     this.#seed = seed;
-    const starts = [0];
-    let steps = 0;
-    for (let epoch = 0; settings.max_steps === undefined ? epoch < settings.epochs : steps < settings.max_steps; epoch++) {
+    this.#from = from.sequences < sequences.length ? from : { step: from.step, epoch: from.epoch + 1, sequences: 0, share: 0 };
+    const starts = [from.step];
+    let steps = from.step;
+    let last = this.#from.epoch;
+    for (let epoch = last; settings.max_steps === undefined ? epoch < settings.epochs : steps < settings.max_steps; epoch++) {
       steps += this.#stepsIn(epoch);
       starts.push(steps);
+      last = epoch;
     }
     const partial = settings.epochs % 1;
-    if (settings.max_steps !== undefined) steps = settings.max_steps;
-    // 1.1 % 1 is a little more than 0.1, which is no step more.
-    else if (partial > 0) steps = starts.at(-2)! + Math.ceil(partial * (steps - starts.at(-2)!) - 1e-9);
+    if (settings.max_steps !== undefined) steps = Math.max(from.step, settings.max_steps);
+    else if (partial > 0 && starts.length > 1) {
+      const done = this.#shareBefore(last);
+      // 1.1 % 1 is a little more than 0.1, which is no step more.
+      steps = starts.at(-2)! + Math.max(0, Math.ceil(((partial - done) / (1 - done)) * (steps - starts.at(-2)!) - 1e-9));
+    }
     this.#epochStarts = starts;
     this.totalSteps = steps;
-    this.epochs = steps === 0 ? 0 : this.#epochAt(steps);
+    this.epochs = this.#epochAt(steps);
   }
 
   /** @param index steps done before: 0 for the first */
   at(index: number): Step {
     const epoch = this.#epochStarts.findLastIndex((start) => start <= index);
-    const batch = this.#batchesOf(epoch)[index - this.#epochStarts[epoch]!]!;
+    const batch = this.#batchesOf(this.#from.epoch + epoch)[index - this.#epochStarts[epoch]!]!;
     return {
       epoch: this.#epochAt(index + 1),
       endsEpoch: index + 1 === this.#epochStarts[epoch + 1] || index + 1 === this.totalSteps,
@@ -58,20 +83,39 @@ export class Batches {
     };
   }
 
+  /** Where the data stands after so many steps. */
+  placeAt(step: number): Place {
+    const index = this.#epochStarts.findLastIndex((start) => start <= step);
+    const epoch = this.#from.epoch + index;
+    const before = epoch === this.#from.epoch ? this.#from.sequences : 0;
+    const batches = this.#batchesOf(epoch).slice(0, step - this.#epochStarts[index]!);
+    const share = step === this.#epochStarts[index]! ? this.#shareBefore(epoch) : this.#epochAt(step) - epoch;
+    return { step, epoch, sequences: batches.reduce((sum, { length }) => sum + length, before), share };
+  }
+
   #epochAt(stepsDone: number): number {
-    const epoch = this.#epochStarts.findLastIndex((start) => start < stepsDone);
-    return epoch + (stepsDone - this.#epochStarts[epoch]!) / (this.#epochStarts[epoch + 1]! - this.#epochStarts[epoch]!);
+    const index = this.#epochStarts.findLastIndex((start) => start < stepsDone);
+    if (index === -1) return this.#from.epoch + this.#shareBefore(this.#from.epoch);
+    const epoch = this.#from.epoch + index;
+    const done = this.#shareBefore(epoch);
+    return epoch + done + (1 - done) * ((stepsDone - this.#epochStarts[index]!) / (this.#epochStarts[index + 1]! - this.#epochStarts[index]!));
+  }
+
+  /** What of an epoch was done before these batches began. */
+  #shareBefore(epoch: number): number {
+    return epoch === this.#from.epoch ? this.#from.share : 0;
   }
 
   #stepsIn(epoch: number): number {
-    if (this.#settings.batch_tokens === undefined) return Math.ceil(this.#sequences.length / (this.#settings.batch_size ?? DEFAULT_BATCH_SIZE));
-    return this.#batchesOf(epoch).length;
+    if (this.#settings.batch_tokens !== undefined) return this.#batchesOf(epoch).length;
+    const before = epoch === this.#from.epoch ? this.#from.sequences : 0;
+    return Math.ceil((this.#sequences.length - before) / (this.#settings.batch_size ?? DEFAULT_BATCH_SIZE));
   }
 
   #batchesOf(epoch: number): readonly (readonly number[])[] {
     if (this.#cached?.epoch !== epoch) {
       const order = rng(this.#seed, 'train-sft', 'order', epoch).shuffle(Array.from(this.#sequences, (_, index) => index));
-      this.#cached = { epoch, batches: this.#group(order) };
+      this.#cached = { epoch, batches: this.#group(epoch === this.#from.epoch ? order.slice(this.#from.sequences) : order) };
     }
     return this.#cached.batches;
   }

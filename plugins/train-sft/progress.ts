@@ -1,3 +1,4 @@
+import { beginning, type Place } from './batches.ts';
 import type { SftSettings } from './options.ts';
 
 /** How many of the last losses a report of a failed step shows. */
@@ -14,6 +15,14 @@ export interface Progress {
   readonly bestEvalLoss?: number;
   /** Evaluations in a row that were no better than the best. */
   readonly evaluationsWithoutGain: number;
+  /** Where the present config began to count in the data, after a swap. */
+  readonly from?: Place;
+}
+
+/** What a checkpoint keeps. */
+export interface SavedProgress extends Progress {
+  /** Where the data stood: a swapped config goes on from here, whatever its batches are. */
+  readonly place?: Place;
 }
 
 export const BEGINNING: Progress = { step: 0, passes: 0, recentLosses: [], evaluationsWithoutGain: 0 };
@@ -30,6 +39,12 @@ export function afterEvaluation(progress: Progress, evalLoss: number, threshold:
     bestEvalLoss: gained ? evalLoss : progress.bestEvalLoss,
     evaluationsWithoutGain: gained ? 0 : progress.evaluationsWithoutGain + 1,
   };
+}
+
+/** Losses on other data are no measure for these. @param place where the data stood when the checkpoint was made */
+export function afterSwap(progress: Progress, swapped: 'same-data' | 'other-data', place: Place): Progress {
+  if (swapped === 'same-data') return { ...progress, from: place };
+  return { ...progress, from: beginning(progress.step), evalLoss: undefined, bestEvalLoss: undefined, evaluationsWithoutGain: 0 };
 }
 
 export function stopsEarly(progress: Progress, { early_stopping_patience }: SftSettings): boolean {

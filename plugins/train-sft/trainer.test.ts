@@ -52,11 +52,12 @@ describe('training', () => {
     readonly prepare?: (graft: Graft) => Promise<void>;
     readonly onEvent?: (event: TrainEvent) => void;
     readonly resume?: boolean;
+    readonly swapped?: 'same-data' | 'other-data';
     readonly emit?: (event: RunEvent) => void;
   }
 
   /** Trains a new LoRA to the end, and takes it off again. */
-  async function run(given: Partial<SftOptions>, { data = dataset, lora = {}, signal, prepare, onEvent, resume = false, emit = host.call.emit }: Given = {}): Promise<TrainEvent[]> {
+  async function run(given: Partial<SftOptions>, { data = dataset, lora = {}, signal, prepare, onEvent, resume = false, swapped, emit = host.call.emit }: Given = {}): Promise<TrainEvent[]> {
     const stack = `sft-${stacks++}`;
     graft = await inject(host, model, stack, 'lora', { r: 4, lora_alpha: 8, target_modules: ['q_proj', 'v_proj', 'gate_proj'], ...lora });
     const folder = new CheckpointFolder(join(dir, 'checkpoints'));
@@ -64,7 +65,8 @@ describe('training', () => {
     try {
       await prepare?.(graft);
       const call = { ...host.call, config: options(given), model, dataset: data, grafts: [graft], stack, emit, signal: signal ?? host.call.signal };
-      for await (const event of train({ ...call, checkpoints: new CheckpointWriter(folder, [graft], () => 0), resume: resume ? await folder.latest() : undefined })) {
+      const from = resume ? await folder.latest() : undefined;
+      for await (const event of train({ ...call, checkpoints: new CheckpointWriter(folder, [graft], () => 0), resume: from && { ...from, swapped } })) {
         events.push(event);
         onEvent?.(event);
       }
@@ -134,6 +136,25 @@ describe('training', () => {
     const tail = (events: readonly TrainEvent[]) => events.flatMap((event) => (event.type === 'step' && event.step > 5 ? [[event.step, event.loss, event.gradNorm]] : event.type === 'evaluation' && event.step > 5 ? [[event.step, event.loss]] : []));
     expect(tail(rest)).toEqual(tail(whole));
     expect(stepsOf(rest)[0]!.step).toBe(6);
+  });
+
+  it('goes on under other options from the place in the data, and on other data from its beginning', async () => {
+    const given = { epochs: 4, batch_size: 4, learning_rate: 1e-2, save_steps: 4, save_total_limit: 1 };
+    const stop = new AbortController();
+    const until = { signal: stop.signal, onEvent: (event: TrainEvent) => { if (event.type === 'step' && event.step === 4) stop.abort(); } };
+    const tokensOf = (events: readonly TrainEvent[]): number[] => stepsOf(events).map(({ tokens }) => tokens);
+    const whole = await run(given);
+    rmSync(join(dir, 'checkpoints'), { recursive: true });
+    await run(given, until);
+    const slower = await run({ ...given, learning_rate: 5e-3, save_strategy: 'no', save_steps: undefined }, { resume: true, swapped: 'same-data' });
+    expect(tokensOf(slower)).toEqual(tokensOf(whole).slice(4));
+    expect(stepsOf(slower).map(({ learningRate }) => learningRate)).toEqual(stepsOf(whole).slice(4).map(({ learningRate }) => learningRate / 2));
+    expect(lossesOf(slower)[0]).toBe(lossesOf(whole)[4]);
+    expect(lossesOf(slower)[1]).not.toBe(lossesOf(whole)[5]);
+    const other = datasetOf(sequences(8, 5), sequences(4, 6));
+    const moved = await run({ ...given, epochs: 1 }, { data: other, resume: true, swapped: 'other-data' });
+    expect(stepsOf(moved).map(({ step, totalSteps, epoch }) => [step, totalSteps, epoch])).toEqual([[5, 6, 0.5], [6, 6, 1]]);
+    expect(tokensOf(moved).reduce((sum, tokens) => sum + tokens, 0)).toBe(other.train.reduce((sum, { inputIds }) => sum + inputIds.length, 0));
   });
 
   it('stops at the next step boundary when it is cancelled, with a checkpoint', async () => {

@@ -1,11 +1,11 @@
 import { AdamW, clipScale, portableOptimizer, type TrainCall, type TrainEvent } from 'graft';
-import { Batches } from './batches.ts';
+import { Batches, type Place } from './batches.ts';
 import { evaluate } from './evaluation.ts';
 import { assertFinite, assertSound, type Circumstances } from './finite.ts';
 import { stepGradients } from './gradients.ts';
 import { evalSequencesOf, sequencesOf, trainablesOf } from './inputs.ts';
 import { settingsOf, type Rhythm, type SftOptions } from './options.ts';
-import { afterEvaluation, afterStep, BEGINNING, stopsEarly, type Progress } from './progress.ts';
+import { afterEvaluation, afterStep, afterSwap, BEGINNING, stopsEarly, type Progress, type SavedProgress } from './progress.ts';
 import { learningRateFactor, warmupStepsOf } from './schedule.ts';
 import { restoreTensors, saveTensors } from './tensors.ts';
 
@@ -22,7 +22,9 @@ export async function* train(call: TrainCall<SftOptions>): AsyncGenerator<TrainE
   const { model, stack, checkpoints, signal, seed } = call;
   const settings = settingsOf(call.config);
   const trainables = trainablesOf(call);
-  const batches = new Batches(sequencesOf(call), settings, seed);
+  const sequences = sequencesOf(call);
+  let progress = progressOf(call.resume, (from) => new Batches(sequences, settings, seed, from));
+  const batches = new Batches(sequences, settings, seed, progress.from);
   const evalSequences = evalSequencesOf(call);
   const schedule = { type: settings.lr_scheduler_type, warmupSteps: warmupStepsOf(settings, batches.totalSteps), totalSteps: batches.totalSteps };
   if (schedule.warmupSteps >= schedule.totalSteps) call.emit({ type: 'log', level: 'warn', message: `The warm-up is ${schedule.warmupSteps} steps and the run ${schedule.totalSteps}: the learning rate never reaches ${settings.learning_rate}.` });
@@ -30,10 +32,8 @@ export async function* train(call: TrainCall<SftOptions>): AsyncGenerator<TrainE
   const optimizer = new AdamW(trainables, { beta1: settings.adam_beta1, beta2: settings.adam_beta2, eps: settings.adam_epsilon, weightDecay: settings.weight_decay }, arithmetic);
   call.scope.own('optimizer', () => optimizer.dispose());
 
-  let progress: Progress = BEGINNING;
   let savedStep: number | undefined;
   if (call.resume !== undefined) {
-    progress = call.resume.state as Progress;
     savedStep = progress.step;
     await restoreTensors(call.resume.dir, progress.step, trainables, optimizer);
   }
@@ -63,7 +63,7 @@ export async function* train(call: TrainCall<SftOptions>): AsyncGenerator<TrainE
   async function checkpoint(evalLoss?: number): Promise<TrainEvent> {
     await assertWorthKeeping();
     const { dir, best } = await checkpoints.save(progress.step, {
-      state: progress,
+      state: { ...progress, place: batches.placeAt(progress.step) } satisfies SavedProgress,
       evalLoss,
       keep: settings.save_total_limit,
       write: (folder) => saveTensors(folder, trainables, optimizer),
@@ -82,9 +82,9 @@ export async function* train(call: TrainCall<SftOptions>): AsyncGenerator<TrainE
       return;
     }
     const began = performance.now();
-    const { sequences, epoch, endsEpoch } = batches.at(progress.step);
+    const { sequences: batch, epoch, endsEpoch } = batches.at(progress.step);
     const learningRate = rateOf(progress.step);
-    const result = await stepGradients({ model, stack, trainables, optimizer: arithmetic, sequences, maxTokens: settings.micro_batch_tokens, recompute: settings.recompute, seed, firstPass: progress.passes });
+    const result = await stepGradients({ model, stack, trainables, optimizer: arithmetic, sequences: batch, maxTokens: settings.micro_batch_tokens, recompute: settings.recompute, seed, firstPass: progress.passes });
     try {
       assertFinite(result, trainables, circumstances(progress.step + 1));
       optimizer.apply(result.gradients, learningRate, settings.max_grad_norm === 0 ? 1 : clipScale(result.norm, settings.max_grad_norm));
@@ -130,4 +130,11 @@ export async function* train(call: TrainCall<SftOptions>): AsyncGenerator<TrainE
   function ended(reason: 'completed' | 'early-stopping' | 'cancelled'): TrainEvent {
     return { type: 'train-ended', step: progress.step, reason, loss: progress.recentLosses.at(-1) ?? Number.NaN, evalLoss: progress.evalLoss };
   }
+}
+
+/** A checkpoint of before a swap tells where its data stood; what it counted is counted anew. */
+function progressOf(resume: TrainCall<SftOptions>['resume'], batchesFrom: (from: Place | undefined) => Batches): Progress {
+  if (resume === undefined) return BEGINNING;
+  const { place, ...progress } = resume.state as SavedProgress;
+  return resume.swapped === undefined ? progress : afterSwap(progress, resume.swapped, place ?? batchesFrom(progress.from).placeAt(progress.step));
 }

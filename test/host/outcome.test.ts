@@ -54,6 +54,7 @@ describe('what becomes of a job', () => {
     ['cancel', 'cancelled'],
     ['pause', 'paused'],
     ['shutdown', 'waiting'],
+    ['swap', 'waiting'],
   ] as const)('that was asked to stop (%s): %s, whether it stopped or was killed over it', (asked, state) => {
     for (const end of [stopped, died('asked'), died('crash')]) expect(outcomeOf(job(1), end, asked, CLOCK)).toMatchObject({ state });
     expect(outcomeOf(job(1), { kind: 'told', end: { status: 'succeeded' } }, asked, CLOCK)).toEqual({ state: 'succeeded' });
@@ -61,5 +62,26 @@ describe('what becomes of a job', () => {
 
   it('whose host ended: at once again, and not its fault', () => {
     expect(outcomeOf(job(4), stopped, 'shutdown', CLOCK)).toMatchObject({ counts: false, dueAt: 1_000_000 });
+  });
+
+  it('that was asked to stop for a swap: at once again, whatever it ended with, and not its fault', () => {
+    for (const end of [stopped, died('asked'), died('memory'), failed('BAD_ROWS', true)]) expect(outcomeOf(job(4), end, 'swap', CLOCK)).toMatchObject({ state: 'waiting', counts: false, dueAt: 1_000_000, payload: undefined });
+  });
+
+  it('that does not go on under a swapped config: at once again under the one before, with the reason, and not its fault', () => {
+    const back = { runId: 'run', configFile: 'before.yaml', halvings: 1 };
+    const swapped = { ...job(4), payload: { runId: 'run', configFile: 'after.yaml', halvings: 0, swap: { id: 'a', back } } };
+    const swapping = { ...CLOCK, swapping: true };
+    for (const end of [failed('PLUGIN_UNAVAILABLE', false), failed('BAD_ROWS', true), failed('OUT_OF_MEMORY', true)]) {
+      const note = 'Its swap has been undone, for it could not go on so: It is wrong.';
+      expect(outcomeOf(swapped, end, undefined, swapping)).toMatchObject({ state: 'waiting', counts: false, dueAt: 1_000_000, reason: note, payload: { ...back, note } });
+    }
+    for (const because of ['memory', 'silence', 'crash'] as const) expect(outcomeOf(swapped, died(because), undefined, swapping)).toMatchObject({ code: 'SWAP_UNDONE', payload: back });
+    // Neither says anything about the config.
+    expect(outcomeOf(swapped, failed('ENOSPC', false), undefined, swapping)).toMatchObject({ state: 'paused' });
+    expect(outcomeOf(swapped, failed('RUN_LOCKED', true), undefined, swapping)).toMatchObject({ code: 'RUN_LOCKED', payload: undefined });
+    expect(outcomeOf(swapped, stopped, 'shutdown', swapping)).toMatchObject({ code: 'HOST_ENDED', payload: undefined });
+    // It has gone on under it: then a crash is one like any other.
+    expect(outcomeOf(swapped, died('crash'), undefined, CLOCK)).toMatchObject({ code: 'RUN_CRASHED', payload: undefined });
   });
 });

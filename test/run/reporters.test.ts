@@ -121,7 +121,7 @@ describe('the HTML report', () => {
   };
   const at = <E extends RunEvent>(event: E): E & { readonly time: string } => ({ ...event, time: '' });
   const of = <T extends RunEvent['type']>(type: T) => story.filter((event): event is Extract<RunEvent, { type: T }> => event.type === type).map(at);
-  const history: History = { steps: of('step'), evaluations: of('evaluation'), checkpoints: of('checkpoint'), generations: of('generation'), logs: of('log'), ended: of('train-ended')[0] } as History;
+  const history: History = { steps: of('step'), evaluations: of('evaluation'), checkpoints: of('checkpoint'), generations: of('generation'), logs: of('log'), swaps: of('swapped'), ended: of('train-ended')[0] } as History;
   const page = renderReport(record, history, 'name: lora\nload: <script>alert(1)</script>\n');
 
   it('holds the numbers, the config, the engine, the generations, the memory and the samples', () => {
@@ -142,7 +142,7 @@ describe('the HTML report', () => {
   });
 
   it('is a page before the first step too', () => {
-    const empty = renderReport({ ...record, status: 'running', plan: undefined, result: undefined, memory: undefined }, { steps: [], evaluations: [], checkpoints: [], generations: [], logs: [], ended: undefined }, '');
+    const empty = renderReport({ ...record, status: 'running', plan: undefined, result: undefined, memory: undefined }, { steps: [], evaluations: [], checkpoints: [], generations: [], logs: [], swaps: [], ended: undefined }, '');
     expect(empty).toContain('running');
     expect(empty).not.toMatch(/NaN|undefined|Infinity/);
   });

@@ -60,8 +60,12 @@ export const rmCommand = (): Command => changing('rm', 'forget jobs that have en
 
 function listOf(jobs: readonly DescribedJob[]): string {
   if (jobs.length === 0) return 'There are no jobs. `graft submit configs/lora.yaml` queues one; --all lists those that have ended.';
-  const rows = jobs.map((job) => [job.id, job.name, job.state, String(job.attempts), stepsOf(job), job.standing?.loss === undefined ? '-' : formatLoss(job.standing.loss), remainingOf(job), job.waitsFor ?? job.reason ?? '']);
+  const rows = jobs.map((job) => [job.id, job.name, job.state, String(job.attempts), stepsOf(job), job.standing?.loss === undefined ? '-' : formatLoss(job.standing.loss), remainingOf(job), job.waitsFor ?? job.reason ?? askedFor(job) ?? job.note ?? '']);
   return table(['job', 'name', 'state', 'attempts', 'steps', 'loss', 'left', ''], rows);
+}
+
+function askedFor({ request }: DescribedJob): string | undefined {
+  return request === undefined ? undefined : { cancel: 'It ends after its step.', pause: 'It pauses after its step.', swap: 'It stops after its step, and goes on under another config.' }[request];
 }
 
 function stepsOf({ standing }: DescribedJob): string {
@@ -81,6 +85,7 @@ function inFull({ job, attempts }: Awaited<ReturnType<Awaited<ReturnType<typeof 
     `${pc.bold(job.name)}  ${job.id}`,
     `state      ${job.state}${job.reason === undefined ? '' : `. ${job.reason}`}`,
     ...(job.waitsFor === undefined ? [] : [`waits for  ${job.waitsFor}`]),
+    ...(job.note === undefined ? [] : [`note       ${job.note}`]),
     ...(job.group === undefined ? [] : [`group      ${job.group}`]),
     `takes      ${cpu} cores, ${memory_mb} MiB of memory${gpu_memory_mb > 0 ? `, ${gpu_memory_mb} MiB of GPU memory` : ''}; priority ${job.priority}`,
     `steps      ${stepsOf(job)}${job.standing?.loss === undefined ? '' : `, loss ${formatLoss(job.standing.loss)}`}${job.standing?.evalLoss === undefined ? '' : `, evaluation loss ${formatLoss(job.standing.evalLoss)}`}`,

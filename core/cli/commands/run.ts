@@ -3,7 +3,8 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { setOption } from '../arguments.ts';
 import { readPluginDirs, resolveConfigs } from '../../config/index.ts';
 import { GraftError } from '../../kernel/errors.ts';
-import { configFileOf, readRunRecord } from '../../run/run-directory.ts';
+import { readRunRecord } from '../../run/run-directory.ts';
+import { settleConfig } from '../../run/spans.ts';
 import { openHost, type Host } from '../../host/open-host.ts';
 import { carryOut, type RunFlags } from '../runs.ts';
 
@@ -47,7 +48,7 @@ async function run(file: string | undefined, options: RunOptions): Promise<void>
  */
 export async function resumeRun(dir: string, options: RunFlags & { readonly set?: readonly string[] }, file?: string): Promise<void> {
   await readRunRecord(dir);
-  const inside = configFileOf(dir);
+  const inside = await settleConfig(dir);
   await withHost(await readPluginDirs(inside), async (host) => {
     const configs = await resolveConfigs(inside, { schemas: host.kernel });
     if (file !== undefined || (options.set ?? []).length > 0) {

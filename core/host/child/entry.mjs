@@ -3,4 +3,4 @@ import { loadProgram } from '../program.mjs';
 import { dieWithHost } from './parent.mjs';
 
 dieWithHost();
-await loadProgram(new URL('./main.ts', import.meta.url));
+await loadProgram(new URL(process.argv[2] === 'check' ? './check.ts' : './main.ts', import.meta.url));

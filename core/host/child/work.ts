@@ -5,7 +5,8 @@ import type { Logger } from '../../contracts/index.ts';
 import { readPluginDirs, resolveConfigs, type RunConfig } from '../../config/index.ts';
 import { GraftError, reasonOf } from '../../kernel/errors.ts';
 import { runExperiment } from '../../run/experiment.ts';
-import { configFileOf, readRunRecord } from '../../run/run-directory.ts';
+import { readRunRecord } from '../../run/run-directory.ts';
+import { settleConfig } from '../../run/spans.ts';
 import { openHost, type Host } from '../open-host.ts';
 import type { FromChild, RunEnd, WorkOrder } from '../protocol.ts';
 
@@ -24,16 +25,18 @@ export async function carryOut(order: WorkOrder, signal: AbortSignal, tell: (mes
     host = await openHost({ pluginDirs: [...order.pluginDirs, ...(await readPluginDirs(order.configFile))], log });
     const submitted = await onlyConfig(order.configFile, host.kernel, []);
     const dir = join(submitted.runsDir, order.runId);
-    const begun = await hasBegun(dir);
-    tell({ type: 'directory', dir });
-    if (begun && (await readRunRecord(dir)).status === 'succeeded') return { status: 'succeeded' };
-    const file = begun ? configFileOf(dir) : order.configFile;
+    const before = (await hasBegun(dir)) ? await readRunRecord(dir) : undefined;
+    const swap = order.swap === undefined || before?.swaps?.includes(order.swap.id) === true ? undefined : order.swap.id;
+    // One that has not begun has no other config.
+    tell({ type: 'directory', dir, swapped: before === undefined || swap === undefined });
+    if (before?.status === 'succeeded') return { status: 'succeeded' };
+    const file = before === undefined || swap !== undefined ? order.configFile : await settleConfig(dir);
     const config = await onlyConfig(file, host.kernel, settings(submitted, order, log));
     const subscriber = { name: 'host', receive: (event: Extract<FromChild, { type: 'event' }>['event']) => tell({ type: 'event', at: Date.now(), event }) };
     const { record, error } = await runExperiment(
       config,
       { kernel: host.kernel, log, cacheDir: host.cacheDir, signal, subscribers: [subscriber] },
-      begun ? { resume: dir } : { id: order.runId },
+      before === undefined ? { id: order.runId, swap } : { resume: dir, swap },
     );
     if (record.status === 'succeeded') return { status: 'succeeded' };
     if (record.status === 'cancelled') return { status: 'stopped', reason: record.reason ?? 'It was stopped.' };
@@ -52,12 +55,12 @@ async function hasBegun(dir: string): Promise<boolean> {
   return false;
 }
 
-async function onlyConfig(file: string, schemas: Parameters<typeof resolveConfigs>[1]['schemas'], set: readonly string[]): Promise<RunConfig> {
+export async function onlyConfig(file: string, schemas: Parameters<typeof resolveConfigs>[1]['schemas'], set: readonly string[]): Promise<RunConfig> {
   return (await resolveConfigs(file, { schemas, set }))[0]!;
 }
 
-/** What the host lays over the config: threads where it leaves them open, and less memory for each pass after running out of it. */
-function settings(config: RunConfig, { threads, halvings }: WorkOrder, log: Logger): readonly string[] {
+/** What the host lays over a config: threads where it leaves them open, and less memory for each pass after running out of it. */
+export function settings(config: RunConfig, { threads, halvings }: Pick<WorkOrder, 'threads' | 'halvings'>, log: Pick<Logger, 'warn'>): readonly string[] {
   const set = config.engine.threads === 'auto' ? [`engine.threads=${threads}`] : [];
   const tokens = config.train?.options['micro_batch_tokens'];
   if (halvings === 0 || typeof tokens !== 'number') return set;

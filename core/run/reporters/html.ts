@@ -17,7 +17,7 @@ export async function writeReport(directory: Pick<RunDirectory, 'dir' | 'record'
 
 /** One page that needs nothing else: styles and drawings are in it, and it has no script. */
 export function renderReport(record: RunRecord, history: History, config: string): string {
-  const parts = [headline(record, history), charts(history), samples(history), facts(record), evaluations(history), warnings(history), section('Config', `<pre>${escapeHtml(config)}</pre>`)];
+  const parts = [headline(record, history), charts(history), samples(history), facts(record), spans(record), evaluations(history), warnings(history), section('Config', `<pre>${escapeHtml(config)}</pre>`)];
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -89,6 +89,11 @@ function facts(record: RunRecord): string {
   ];
   const plugins = Object.entries(record.generations).map(([plugin, { version, hash }]) => [plugin, version, hash.slice(0, 12)]);
   return section('Run', `${table(undefined, rows, 'facts')}${plugins.length === 0 ? '' : table(['Plugin', 'Version', 'Generation'], plugins, 'plugins')}`);
+}
+
+function spans({ spans: list = [] }: RunRecord): string {
+  if (list.length === 0) return '';
+  return section('Configs', table(['After step', 'Config', 'Since', 'Plugins'], list.map(({ fromStep, config, at, generations }) => [String(fromStep), config, at, Object.entries(generations).map(([plugin, { hash }]) => `${plugin} ${hash.slice(0, 12)}`).join(', ')]), 'numbers'));
 }
 
 function formatDifference({ estimatedPeakBytes, measuredPeakBytes }: NonNullable<RunRecord['memory']>): string {

@@ -24,11 +24,20 @@ export function linesOf(event: RunEvent, colors: Colors): readonly string[] {
       return [`${event.level === 'error' ? colors.red('error') : event.level === 'warn' ? colors.yellow('warn') : colors.dim('info')} ${event.message}`];
     case 'generation':
       return [`${colors.magenta(event.stack === null ? 'base' : 'tuned')} ${quoted(event.prompt)} ${colors.dim('->')} ${quoted(event.text)}`];
+    case 'swapped':
+      return [`${colors.magenta('swapped')} after step ${event.step}: ${swapText(event)}`];
     case 'train-ended':
       return [`Training ${event.reason === 'completed' ? 'is complete' : event.reason === 'early-stopping' ? 'stopped early: the evaluation loss no longer falls' : 'was stopped'} after step ${event.step}.`];
     default:
       return [];
   }
+}
+
+/** `train.learning_rate 0.005 -> 0.001, inject:lora 1a2b3c4d5e6f -> 6f5e4d3c2b1a` */
+export function swapText({ options, plugins, data }: Extract<RunEvent, { type: 'swapped' }>): string {
+  const text = (value: unknown): string => (value === undefined ? 'nothing' : JSON.stringify(value));
+  const changes = [...options.map(({ option, from, to }) => `${option} ${text(from)} -> ${text(to)}`), ...plugins.map(({ plugin, from, to }) => `${plugin} ${(from ?? 'nothing').slice(0, 12)} -> ${(to ?? 'nothing').slice(0, 12)}`)];
+  return `${changes.length === 0 ? 'nothing else' : changes.join(', ')}${data === 'other-data' ? '; the data begins anew' : ''}`;
 }
 
 /** `step 12/30  epoch 1.20  loss 2.3451  lr 1.80e-4  1,234 tokens/s  8 s left` */
