@@ -6,10 +6,10 @@ import type { Subscriber } from '../run/events.ts';
 import type { Outcome } from '../run/experiment.ts';
 import { formatBytes, formatCount, formatLoss, formatShare } from '../run/reporters/format.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
+import { comparisonTable } from './comparison.ts';
 import { EXIT } from './exit.ts';
 import type { Host } from '../host/open-host.ts';
 import { interruption } from './interruption.ts';
-import { table } from './table.ts';
 
 export interface RunFlags {
   /** Events as JSON lines on standard output, and nothing else there. */
@@ -84,18 +84,14 @@ function failureOf(error: unknown): string {
   return error.hint === undefined ? error.message : `${error.message}\n${error.hint}`;
 }
 
-/** The runs of a sweep beside each other, the lowest evaluation loss marked. */
+/** The runs of a sweep beside each other. */
 function comparison(outcomes: readonly Outcome[]): string {
-  const losses = outcomes.flatMap(({ record }) => record.result?.evalLoss ?? []);
-  const best = losses.length === 0 ? undefined : Math.min(...losses);
-  const rows = outcomes.map(({ record: { name, status, plan, result } }) => [
-    name,
-    status,
-    plan === undefined ? '-' : `${formatCount(plan.trainableParameters)} (${formatShare(plan.trainableParameters, plan.totalParameters)})`,
-    result === undefined ? '-' : String(result.steps),
-    result === undefined ? '-' : formatLoss(result.loss),
-    result?.evalLoss === undefined ? '-' : `${formatLoss(result.evalLoss)}${result.evalLoss === best ? ' *' : ''}`,
-    result === undefined ? '-' : formatCount(result.tokensPerSecond),
-  ]);
-  return table(['run', 'status', 'trains', 'steps', 'train loss', 'eval loss', 'tokens/s'], rows);
+  return comparisonTable(
+    outcomes.map(({ record: { name, status, plan, result } }) => ({
+      name,
+      state: status,
+      trains: plan === undefined ? '-' : `${formatCount(plan.trainableParameters)} (${formatShare(plan.trainableParameters, plan.totalParameters)})`,
+      ...(result === undefined ? {} : { steps: String(result.steps), loss: result.loss, evalLoss: result.evalLoss, tokensPerSecond: result.tokensPerSecond }),
+    })),
+  );
 }

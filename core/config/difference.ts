@@ -29,3 +29,9 @@ export function differencesOf(from: Readonly<Record<string, unknown>>, to: Reado
   const [before, after] = [optionsIn(from), optionsIn(to)];
   return [...new Set([...before.keys(), ...after.keys()])].flatMap((option) => (isDeepStrictEqual(before.get(option), after.get(option)) ? [] : [{ option, from: before.get(option), to: after.get(option) }]));
 }
+
+/** The options in which several resolved configs are not all the same, in the order of their appearance. */
+export function differingOptions(configs: readonly Readonly<Record<string, unknown>>[]): readonly string[] {
+  const all = configs.map(optionsIn);
+  return [...new Set(all.flatMap((options) => [...options.keys()]))].filter((option) => all.some((options) => !isDeepStrictEqual(options.get(option), all[0]!.get(option))));
+}

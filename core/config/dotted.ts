@@ -15,3 +15,15 @@ export function formatDotted(path: readonly (string | number)[]): string {
 export function formatPath(path: readonly (string | number)[]): string {
   return path.reduce<string>((text, step) => (typeof step === 'number' ? `${text}[${step}]` : text === '' ? step : `${text}.${step}`), '');
 }
+
+/** The last key of each dotted path, or as many of the last keys as it takes to tell the paths apart. */
+export function tailsOf(dotted: readonly string[]): readonly string[] {
+  const paths = dotted.map(parseDotted);
+  return paths.map((path) => {
+    for (let keys = 1; keys < path.length; keys++) {
+      const tail = path.slice(-keys).join('.');
+      if (paths.filter((other) => other.slice(-keys).join('.') === tail).length === 1) return tail;
+    }
+    return path.join('.');
+  });
+}

@@ -1,7 +1,8 @@
 /** Config files: YAML with positions in, checked runs out, and every mistake at its place. */
-export { differencesOf, optionsIn } from './difference.ts';
+export { differencesOf, differingOptions, optionsIn } from './difference.ts';
 export type { OptionDifference } from './difference.ts';
 export { ConfigError, displayPath, renderDiagnostic } from './diagnostic.ts';
+export { tailsOf } from './dotted.ts';
 export { contentOf, readDocument, topKeys } from './document.ts';
 export type { Diagnostic } from './diagnostic.ts';
 export type { SchemaSource } from './entry.ts';

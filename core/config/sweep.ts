@@ -1,5 +1,5 @@
 import type { Findings } from './diagnostic.ts';
-import { parseDotted } from './dotted.ts';
+import { parseDotted, tailsOf } from './dotted.ts';
 import { plainOf, withoutEntry } from './node.ts';
 import type { ConfigNode, ListNode, MapNode } from './node.ts';
 import { placeAt } from './override.ts';
@@ -37,7 +37,7 @@ export function expandSweep(root: MapNode, fixed: ReadonlySet<string>, findings:
     findings.add(sweep.key, 'SWEEP_TOO_LARGE', `This sweep has ${combinations.toLocaleString('en')} combinations; at most ${MAX_COMBINATIONS.toLocaleString('en')} run at once.`);
     return [{ root: bare, suffix: '' }];
   }
-  const labels = labelsOf(axes);
+  const labels = tailsOf(axes.map(({ dotted }) => dotted)).map(fileName);
   let variants: readonly Variant[] = [{ root: bare, suffix: '' }];
   axes.forEach((axis, index) => {
     variants = variants.flatMap((variant) =>
@@ -85,18 +85,6 @@ function refuseRepeats(dotted: string, values: ListNode, findings: Findings): vo
     if (seen.has(text)) findings.add(item.span, 'SWEEP_REPEAT', `\`sweep\` lists the value ${text} twice for \`${dotted}\`.`);
     seen.add(text);
   }
-}
-
-/** The last key of each path, or as many of the last keys as it takes to tell the paths apart. */
-function labelsOf(axes: readonly Axis[]): readonly string[] {
-  const paths = axes.map((axis) => parseDotted(axis.dotted));
-  return paths.map((path) => {
-    for (let keys = 1; keys < path.length; keys++) {
-      const tail = path.slice(-keys).join('.');
-      if (paths.filter((other) => other.slice(-keys).join('.') === tail).length === 1) return fileName(tail);
-    }
-    return fileName(path.join('.'));
-  });
 }
 
 /** A value as part of a file name: itself when it is short and plain, else its place in the list, from 1. */

@@ -44,7 +44,7 @@ const submission = Type.Object(
 const swapRequest = Type.Object({ config: Type.Optional(Type.String({ minLength: 1 })), set: Type.Optional(Type.Array(Type.String())), cwd: Type.Optional(Type.String()) }, { additionalProperties: false });
 const STATE_IN_WORDS: Readonly<Record<JobState, string>> = { waiting: 'waits', running: 'runs', paused: 'is paused', succeeded: 'has succeeded', failed: 'has failed', cancelled: 'has been cancelled' };
 
-const STATUS_OF_CODE: Readonly<Record<string, number>> = { JOB_UNKNOWN: 404, JOB_STATE: 409, DRAINING: 503, DISK_FULL: 507, INVALID_API_KEY: 401, SCOPE_MISSING: 403, KEY_UNKNOWN: 404, KEY_EXISTS: 409 };
+const STATUS_OF_CODE: Readonly<Record<string, number>> = { JOB_UNKNOWN: 404, GROUP_UNKNOWN: 404, JOB_STATE: 409, DRAINING: 503, DISK_FULL: 507, INVALID_API_KEY: 401, SCOPE_MISSING: 403, KEY_UNKNOWN: 404, KEY_EXISTS: 409 };
 
 export function buildApi(daemon: Daemon, access: Access, http: HttpConfig): FastifyInstance {
   const app = openHttp(http);
@@ -110,6 +110,11 @@ function jobs(app: FastifyInstance, daemon: Daemon): void {
     const job = await known(daemon, params.id);
     if (!(await daemon.remove(job.id))) throw wrongState(job, 'only a job that has ended or is paused can be removed');
     return { removed: job.id };
+  });
+  app.get<{ Params: { readonly name: string } }>('/graft/v1/groups/:name', async ({ params: { name } }) => {
+    const group = await daemon.group(name);
+    if (group === undefined) throw new GraftError('GROUP_UNKNOWN', `No job is in a group ${name}.`, { hint: '`graft ps --all --json` tells the group of each job.' });
+    return group;
   });
   app.get('/graft/v1/configs', async () => ({ configs: daemon.configs.list() }));
   app.post<{ Params: { readonly id: string }; Body: SwapRequest }>('/graft/v1/jobs/:id/swap', { schema: { body: swapRequest } }, async ({ params, body }) => {

@@ -4,6 +4,7 @@ import type { GenerationReport, KernelReport } from '../contracts/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 import type { WatchedConfig } from './config-folders.ts';
 import type { DescribedJob } from './daemon.ts';
+import type { Group } from './group.ts';
 import type { JobAction } from './job-action.ts';
 import type { Attempt, StoredEvent } from './run-store.ts';
 import { addressFileOf, defaultStateDir, type DaemonAddress } from './state-dir.ts';
@@ -52,6 +53,11 @@ export class DaemonClient {
     const { report } = await this.#ask<{ report: KernelReport }>('GET', '/plugins');
     const dated = (generation: GenerationReport): GenerationReport => ({ ...generation, activatedAt: new Date(generation.activatedAt) });
     return { ...report, slots: report.slots.map((slot) => ({ ...slot, draining: slot.draining.map(dated), ...(slot.current === undefined ? {} : { current: dated(slot.current) }) })) };
+  }
+
+  /** The runs of a group beside each other. */
+  group(name: string): Promise<Group> {
+    return this.#ask('GET', `/groups/${encodeURIComponent(name)}`);
   }
 
   async configs(): Promise<readonly WatchedConfig[]> {

@@ -12,6 +12,7 @@ import { cleanUp } from './cleanup.ts';
 import { capacityOf, type DaemonConfig } from './daemon-config.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { lackOfSpace } from './full-disk.ts';
+import { compareGroup, type Group } from './group.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { JOB_ACTIONS, type JobAction } from './job-action.ts';
 import { AdapterStore } from './models/adapter-store.ts';
@@ -37,6 +38,8 @@ const MIB = 2 ** 20;
 const UNENDED: readonly JobState[] = ['waiting', 'running', 'paused'];
 /** Milliseconds that a look at whether the database can be written is good for. */
 const PROBE_MS = 1000;
+/** Runs of a group that are shown beside each other, the newest. */
+const MOST_COMPARED = 1000;
 
 /** A job with what the host knows of its run. */
 export interface DescribedJob extends Job {
@@ -232,6 +235,12 @@ export class Daemon {
   /** What the host knows of its plugins, and of edits that were refused. */
   plugins(): KernelReport {
     return this.#host.kernel.explain();
+  }
+
+  /** @returns undefined where no job is in it */
+  async group(name: string): Promise<Group | undefined> {
+    const jobs = await this.queue.list({ group: name, limit: MOST_COMPARED });
+    return jobs.length === 0 ? undefined : compareGroup(jobs.map((job) => this.describe(job)));
   }
 
   get draining(): boolean {

@@ -66,6 +66,7 @@ export interface Standing {
   readonly evalLoss: number | undefined;
   /** Of the newest steps, together. */
   readonly secondsPerStep: number | undefined;
+  readonly tokensPerSecond: number | undefined;
 }
 
 export interface StoredEvent {
@@ -176,12 +177,14 @@ export class RunStore {
     const [newest] = rows;
     if (newest === undefined) return undefined;
     const evaluation = this.#db.get('SELECT eval_loss FROM host_metrics WHERE job_id = :jobId AND eval_loss IS NOT NULL ORDER BY step DESC LIMIT 1', { jobId });
+    const sum = (column: 'seconds' | 'tokens'): number => rows.reduce((total, row) => total + (row[column] as number), 0);
     return {
       step: newest['step'] as number,
       totalSteps: optional(newest['total_steps']) as number | undefined,
       loss: newest['loss'] as number,
       evalLoss: optional(evaluation?.['eval_loss']) as number | undefined,
-      secondsPerStep: rows.reduce((sum, row) => sum + (row['seconds'] as number), 0) / rows.length,
+      secondsPerStep: sum('seconds') / rows.length,
+      tokensPerSecond: sum('seconds') === 0 ? undefined : sum('tokens') / sum('seconds'),
     };
   }
 

@@ -2,7 +2,9 @@
 import { Command } from 'commander';
 import pc from 'picocolors';
 import type { DescribedJob } from '../../host/daemon.ts';
+import type { Group } from '../../host/group.ts';
 import { formatBytes, formatDuration, formatLoss } from '../../run/reporters/format.ts';
+import { comparisonTable } from '../comparison.ts';
 import { follow, show } from '../job-events.ts';
 import { daemonOf, withState, type StateOptions } from '../state-option.ts';
 import { table } from '../table.ts';
@@ -15,7 +17,7 @@ export function psCommand(): Command {
     .description('list the jobs of the daemon')
     .argument('[job]', 'one job in full, with its attempts')
     .option('--all', 'those that have ended, too')
-    .option('--group <name>', 'those of a group')
+    .option('--group <name>', 'those of a group beside each other, the best first, with the options in which they differ')
     .option('--json', 'as JSON');
   return withState(command).action(async (id: string | undefined, options: StateOptions & { readonly all?: boolean; readonly group?: string; readonly json?: boolean }) => {
     const client = await daemonOf(options);
@@ -24,7 +26,12 @@ export function psCommand(): Command {
       process.stdout.write(options.json === true ? `${JSON.stringify(known)}\n` : `${inFull(known)}\n`);
       return;
     }
-    const jobs = await client.list({ state: options.all === true ? undefined : ACTIVE, group: options.group, limit: MOST });
+    if (options.group !== undefined) {
+      const group = await client.group(options.group);
+      process.stdout.write(options.json === true ? `${JSON.stringify(group)}\n` : `${besideEachOther(group)}\n`);
+      return;
+    }
+    const jobs = await client.list({ state: options.all === true ? undefined : ACTIVE, limit: MOST });
     process.stdout.write(options.json === true ? `${JSON.stringify(jobs)}\n` : `${listOf(jobs)}\n${jobs.length === MOST ? `These are the newest ${MOST}.\n` : ''}`);
   });
 }
@@ -62,6 +69,13 @@ function listOf(jobs: readonly DescribedJob[]): string {
   if (jobs.length === 0) return 'There are no jobs. `graft submit configs/lora.yaml` queues one; --all lists those that have ended.';
   const rows = jobs.map((job) => [job.id, job.name, job.state, String(job.attempts), stepsOf(job), job.standing?.loss === undefined ? '-' : formatLoss(job.standing.loss), remainingOf(job), job.waitsFor ?? job.reason ?? askedFor(job) ?? job.note ?? '']);
   return table(['job', 'name', 'state', 'attempts', 'steps', 'loss', 'left', ''], rows);
+}
+
+function besideEachOther({ options, runs }: Group): string {
+  return comparisonTable(
+    runs.map(({ job, options: own }) => ({ name: job.id, options: own, state: job.state, steps: stepsOf(job), loss: job.standing?.loss, evalLoss: job.standing?.evalLoss, tokensPerSecond: job.standing?.tokensPerSecond })),
+    options,
+  );
 }
 
 function askedFor({ request }: DescribedJob): string | undefined {
