@@ -1,5 +1,6 @@
 import pc from 'picocolors';
 import type { Logger } from '../contracts/index.ts';
+import { withoutSecrets } from './trust/secret.ts';
 
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const;
 type Level = (typeof LEVELS)[number];
@@ -17,7 +18,7 @@ export function stderrLogger(threshold: Level = 'warn', fields: Readonly<Record<
   const write = (level: Level, message: string, own: Readonly<Record<string, unknown>> = {}): void => {
     if (LEVELS.indexOf(level) < lowest) return;
     const details = Object.entries({ ...fields, ...own }).map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`);
-    process.stderr.write(`${PAINT[level](level.padEnd(5))} ${message}${details.length > 0 ? pc.dim(` ${details.join(' ')}`) : ''}\n`);
+    process.stderr.write(withoutSecrets(`${PAINT[level](level.padEnd(5))} ${message}${details.length > 0 ? pc.dim(` ${details.join(' ')}`) : ''}\n`));
   };
   return {
     debug: (message, own) => write('debug', message, own),

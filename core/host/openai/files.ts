@@ -1,4 +1,5 @@
 /** /v1/files: what is uploaded to be trained on. */
+import type { Readable } from 'node:stream';
 import multipart from '@fastify/multipart';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { GraftError } from '../../kernel/errors.ts';
@@ -33,11 +34,11 @@ interface Upload {
 export async function fileRoutes(app: FastifyInstance, { files, fileBytes, limits, readerOf }: FileOptions): Promise<void> {
   await app.register(multipart, { limits: { files: 1, fields: 16, fieldSize: 4096, parts: 20, headerPairs: 100 } });
 
-  app.post('/v1/files', async (request) => {
+  app.post('/v1/files', { config: { upload: true } }, async (request) => {
     if (!request.isMultipart()) throw new ApiError(415, 'A file is sent as multipart/form-data, with the parts `file` and `purpose`.');
     let upload: Upload | undefined;
     try {
-      if (Number(request.headers['content-length'] ?? 0) > fileBytes + BESIDE_BYTES) throw new GraftError('FILE_TOO_LARGE', `A file may have ${fileBytes} bytes, and this one has more.`);
+      if (Number(request.headers['content-length'] ?? 0) > fileBytes + BESIDE_BYTES) throw tooLarge(fileBytes);
       const fields = new Map<string, string>();
       upload = await receive(request, files, fileBytes, fields);
       const purpose = fields.get('purpose');
@@ -86,16 +87,33 @@ export async function fileRoutes(app: FastifyInstance, { files, fileBytes, limit
 
 export const noSuchFile = (id: string, param = 'file_id'): ApiError => new ApiError(404, `No such File object: ${id}.`, 'invalid_request_error', param, 'file_not_found');
 
+const tooLarge = (most: number): GraftError => new GraftError('FILE_TOO_LARGE', `A file may have ${most} bytes, and this one has more.`);
+
 /** Reads the parts in whatever order they come. */
 async function receive(request: FastifyRequest, files: FileStore, most: number, fields: Map<string, string>): Promise<Upload | undefined> {
   let upload: Upload | undefined;
+  let coming: Readable | undefined;
+  // What a form is filled with may be in no part of it, and then no part's limit holds.
+  const tooMuch = new Promise<never>((_, reject) => {
+    let bytes = 0;
+    request.raw.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes <= most + BESIDE_BYTES) return;
+      const error = tooLarge(most);
+      coming?.destroy(error);
+      reject(error);
+    });
+  });
+  const parts = request.parts({ limits: { fileSize: most + 1 } });
   try {
-    for await (const part of request.parts({ limits: { fileSize: most + 1 } })) {
+    for (;;) {
+      const next = await Promise.race([parts.next(), tooMuch]);
+      if (next.done === true) return upload;
+      const part = next.value;
       if (part.type === 'field') fields.set(part.fieldname, String(part.value));
-      else if (part.fieldname === 'file') upload = { filename: nameOf(part.filename), received: await files.receive(part.file, most) };
+      else if (part.fieldname === 'file') upload = { filename: nameOf(part.filename), received: await files.receive((coming = part.file), most) };
       else throw invalid(`Unrecognized request argument supplied: ${part.fieldname}`, part.fieldname, 'unknown_parameter');
     }
-    return upload;
   } catch (error) {
     if (upload !== undefined) files.discard(upload.received);
     throw error;

@@ -5,7 +5,8 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 const BYTES = 32;
 const KEY_PREFIX = 'graft_sk_';
 const KEYS = new RegExp(`${KEY_PREFIX}[\\w-]+`, 'g');
-/** Fields of a log line that are never written, at the top of it or in what it holds. */
+const BEARERS = /\b(Bearer\s+)[\w.~+/=-]{16,}/gi;
+/** Fields of a log line that are never written, at the top of it or up to two deep in what it holds. */
 export const SECRET_FIELDS = ['authorization', 'token', 'apiKey', 'api_key', 'secret', 'cookie'] as const;
 
 /** 256 random bits, for a process of this host. */
@@ -39,7 +40,7 @@ export function bearerOf(header: string | undefined): string {
   return /^Bearer\s+(\S+)\s*$/i.exec(header ?? '')?.[1] ?? '';
 }
 
-/** A text with API keys made unreadable. */
-export function withoutKeys(text: string): string {
-  return text.replaceAll(KEYS, `${KEY_PREFIX}[redacted]`);
+/** A text with API keys, and whatever is sent as a bearer's token, made unreadable. */
+export function withoutSecrets(text: string): string {
+  return text.replaceAll(BEARERS, '$1[redacted]').replaceAll(KEYS, `${KEY_PREFIX}[redacted]`);
 }

@@ -1,6 +1,9 @@
+import { once } from 'node:events';
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import OpenAI, { toFile } from 'openai';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -122,6 +125,26 @@ describe('files', () => {
     expect(process.memoryUsage.rss() - before).toBeLessThan(400 * MIB);
     expect(kept()).toEqual([]);
     expect((await client.files.list()).data).toEqual([]);
+  });
+
+  it.each([
+    ['in no part of their form', ''],
+    ['in the file, after much that is in no part', `${'x'.repeat(6 * MIB)}\r\n--b\r\ncontent-disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n`],
+  ])('that go on for ever %s are refused, too', async (_, begin) => {
+    const out = httpRequest(`${test.daemon().url}/v1/files`, { method: 'POST', headers: { 'content-type': 'multipart/form-data; boundary=b' }, agent: false }).on('error', () => undefined);
+    const answered = (once(out, 'response') as Promise<[IncomingMessage]>).then(async ([answer]) => ({ status: answer.statusCode, text: await text(answer) }));
+    out.write(begin);
+    let [sent, told] = [0, false];
+    void answered.then(() => (told = true));
+    for (const zeros = Buffer.alloc(MIB / 4); !told && sent < 2048 * MIB; sent += zeros.length) {
+      if (!out.write(zeros)) await Promise.race([once(out, 'drain'), answered]);
+    }
+    expect(await answered).toMatchObject({ status: 413, text: expect.stringContaining('file_too_large') as string });
+    expect(sent).toBeLessThan(1024 * MIB);
+    out.destroy();
+    while (kept().length > 0) await sleep(10);
+    // Nor does what was refused take room.
+    await client.files.delete((await upload(Buffer.alloc(7 * MIB, 'x'), 'big', 'user_data')).id);
   });
 
   it('that say how large they are and are too large are refused before they are read', async () => {

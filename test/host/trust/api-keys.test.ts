@@ -1,11 +1,13 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { jsonLogger } from '../../../core/host/json-log.ts';
 import { SqliteDatabase } from '../../../core/host/sqlite.ts';
+import { stderrLogger } from '../../../core/host/stderr-log.ts';
 import { ApiKeys } from '../../../core/host/trust/api-keys.ts';
 import { isOwnHost, isOwnOrigin } from '../../../core/host/trust/origin.ts';
-import { bearerOf, withoutKeys } from '../../../core/host/trust/secret.ts';
+import { bearerOf, withoutSecrets } from '../../../core/host/trust/secret.ts';
 
 let dir: string;
 let database: SqliteDatabase;
@@ -57,7 +59,25 @@ describe('API keys', () => {
 
   it('are not told by logs', () => {
     const { secret } = new ApiKeys(database).add('ci', ['infer']);
-    expect(withoutKeys(`key ${secret} and ${secret}.`)).toBe('key graft_sk_[redacted] and graft_sk_[redacted].');
+    expect(withoutSecrets(`key ${secret} and ${secret}.`)).toBe('key graft_sk_[redacted] and graft_sk_[redacted].');
+    const harmless = 'The bearer of bad news; graft_sk alone; tokens: 12';
+    expect(withoutSecrets(harmless)).toBe(harmless);
+    const lines: string[] = [];
+    const log = jsonLogger({ write: (line) => void lines.push(line) });
+    log.error(`Authorization: Bearer ${secret} failed`, {
+      authorization: 'plain-1',
+      headers: { authorization: 'plain-2', accept: '*/*' },
+      request: { headers: { authorization: 'plain-3' }, apiKey: 'plain-4' },
+      stack: new Error(`no such key ${secret}"`).stack,
+    });
+    log.child({ token: 'plain-5' }).info('a child', { secret: 'plain-6' });
+    const written = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+    stderrLogger('info').error(`The key ${secret} failed`, { headers: { authorization: `Bearer ${secret}` } });
+    lines.push(...written.mock.calls.map(([line]) => String(line)));
+    written.mockRestore();
+    expect(lines).toHaveLength(3);
+    for (const line of lines) expect(line).not.toMatch(new RegExp(`plain-|${secret.slice(-20)}`));
+    expect(JSON.parse(lines[0]!)).toMatchObject({ msg: 'Authorization: Bearer [redacted] failed', headers: { accept: '*/*' }, stack: expect.stringContaining('graft_sk_[redacted]"') as string });
   });
 });
 

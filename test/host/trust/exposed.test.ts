@@ -12,7 +12,7 @@ import { stderrLogger } from '../../../core/host/stderr-log.ts';
 import { ApiKeys } from '../../../core/host/trust/api-keys.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'graft-exposed-'));
-const config = checkOptions(daemonSchema, { state_dir: dir, host: '0.0.0.0', port: 0, http: { headers_seconds: 2, request_seconds: 3 } }, 'a daemon config') as DaemonConfig;
+const config = checkOptions(daemonSchema, { state_dir: dir, host: '0.0.0.0', port: 0, http: { headers_seconds: 2, request_seconds: 2, upload_seconds: 4 } }, 'a daemon config') as DaemonConfig;
 let daemon: Daemon;
 let secret: string;
 let port: number;
@@ -52,9 +52,15 @@ it('cuts off whoever sends headers or an upload too slowly, and nobody else noti
     `POST /v1/files HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer ${train}\r\ncontent-type: multipart/form-data; boundary=b\r\ntransfer-encoding: chunked\r\n\r\n${part.length.toString(16)}\r\n${part}\r\n`,
     '3\r\n{}\n\r\n',
   );
+  const asked = performance.now();
+  const body = trickle(`POST /v1/completions HTTP/1.1\r\n${head}content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n`, '1\r\n \r\n').then((text) => ({ text, ms: performance.now() - asked }));
+  const uploaded = upload.then((text) => ({ text, ms: performance.now() - asked }));
   expect(await models({ authorization: `Bearer ${secret}` })).toBe(200);
   expect(await slow).toMatch(/^HTTP\/1\.1 408 [\s\S]*x-request-id: req_[\s\S]*"code":"request_timeout"/);
-  expect(await upload).toMatch(/^HTTP\/1\.1 408 /);
+  const [short, long] = await Promise.all([body, uploaded]);
+  for (const { text } of [short, long]) expect(text).toMatch(/^HTTP\/1\.1 408 [\s\S]*"code":"request_timeout"/);
+  // An upload is waited for longer than any other request.
+  expect(long.ms).toBeGreaterThan(short.ms);
   while (readdirSync(join(dir, 'files')).length > 0) await sleep(20);
   expect(daemon.files.list()).toEqual([]);
 });
