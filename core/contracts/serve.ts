@@ -66,9 +66,9 @@ export interface ServedModel {
    * @throws GraftError `PROMPT_EMPTY`, `CONTEXT_LENGTH`, `SAMPLING_OPTION`, `LOGITS_NOT_FINITE`, `CONSTRAINT_EMPTY`, what a
    *   strategy throws; the signal's reason when it fires
    */
-  generate(request: GenerationRequest): AsyncIterable<SampledToken>;
+  readonly generate: (request: GenerationRequest) => AsyncIterable<SampledToken>;
   /** The last hidden state of each text's last token, `[hidden_size]` each, not normalised. */
-  embed(inputIds: readonly ArrayLike<number>[], signal?: AbortSignal): Promise<readonly Float32Array[]>;
+  readonly embed: (inputIds: readonly ArrayLike<number>[], signal?: AbortSignal) => Promise<readonly Float32Array[]>;
   release(): void;
 }
 

@@ -2,6 +2,7 @@
  * Continuous batching (Yu et al. 2022, Orca): every pass of the model takes one token of each text that is being generated
  * and as much of new prompts as fits, whatever stacks they run on; texts join and leave between passes.
  */
+import { setMaxListeners } from 'node:events';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import * as tf from '@tensorflow/tfjs';
 import type { CausalLM, GenerationRequest, SampledToken } from '../contracts/index.ts';
@@ -80,6 +81,8 @@ export class Batcher {
     if (this.#disposed) throw new Error('The model is not served any more.');
     const sequence = new Sequence(stack, request);
     const aborted = (): void => sequence.fail(request.signal!.reason);
+    // Many texts may be of one request.
+    if (request.signal !== undefined) setMaxListeners(0, request.signal);
     request.signal?.addEventListener('abort', aborted, { once: true });
     this.#waiting.push(sequence);
     this.#start();

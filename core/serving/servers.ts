@@ -1,7 +1,7 @@
 /** The servers of a config's `serve:` entries, kept running while their own code changes. */
 import type { Disposer, Kernel, Lease, Logger, RunningServer, ServeHook, ServedModels, StageCall } from '../contracts/index.ts';
 import type { Entry } from '../config/index.ts';
-import { reasonOf } from '../kernel/errors.ts';
+import { GraftError, reasonOf } from '../kernel/errors.ts';
 import { createScope, type OwnedScope } from '../kernel/scope.ts';
 
 export interface ServersHost {
@@ -12,7 +12,11 @@ export interface ServersHost {
   call(entry: Entry): Omit<StageCall<unknown>, 'scope'>;
   /** Gives what a plugin threw the place of the option that it is about. */
   placed(entry: Entry, error: unknown): unknown;
+  /** Milliseconds that a plugin's `serve` may take; by default a minute. */
+  readonly startMs?: number;
 }
+
+const START_MS = 60_000;
 
 type OnStart = (url: string) => void | Promise<void>;
 
@@ -67,6 +71,8 @@ export class HotServer {
   async #swap(): Promise<void> {
     const { log, kernel } = this.#host;
     const old = this.#running;
+    // Of several edits in a row the newest may have been taken up already.
+    if (isCurrent(kernel, this.#entry, old.lease)) return;
     // Where any port will do, the new one is open before the old one closes. Else the port is free as soon as the old server begins to
     // close; its answers in flight end by themselves.
     const anyPort = (this.#entry.options as { readonly port?: unknown }).port === 0;
@@ -104,12 +110,37 @@ function leaseOf({ kernel, placed }: ServersHost, entry: Entry): Lease<ServeHook
 async function start(host: ServersHost, entry: Entry, lease: Lease<ServeHook>): Promise<Running> {
   const scope = createScope(`server ${entry.use}`, host.log);
   try {
-    const server = await lease.value.serve({ ...host.call(entry), scope, models: host.models });
+    const server = await within(host.startMs ?? START_MS, entry, lease.value.serve({ ...host.call(entry), scope, models: host.models }));
     return { server, lease, scope };
   } catch (error) {
     await scope.dispose();
     throw host.placed(entry, error);
   }
+}
+
+/** Gives up a server that does not start; one that starts all the same, later, is closed. */
+async function within(ms: number, { use }: Entry, starting: RunningServer | Promise<RunningServer>): Promise<RunningServer> {
+  let timer: NodeJS.Timeout | undefined;
+  let late = false;
+  const deadline = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      late = true;
+      reject(new GraftError('SERVE_TIMEOUT', `serve:${use} did not start within ${ms / 1000} s.`, { hint: 'Its `serve` must resolve when it listens.' }));
+    }, ms);
+  });
+  const started = Promise.resolve(starting);
+  started.then((server) => (late ? server.close() : undefined)).catch(() => undefined);
+  try {
+    return await Promise.race([started, deadline]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function isCurrent(kernel: Kernel, { use }: Entry, { generation }: Lease<ServeHook>): boolean {
+  const lease = kernel.lease('serve', use);
+  lease.release();
+  return lease.generation.hash === generation.hash;
 }
 
 async function end({ server, lease, scope }: Running): Promise<void> {

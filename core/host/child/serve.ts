@@ -1,5 +1,6 @@
 /** Serving one base model with its adapters, in a process of its own. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { TSchema } from 'typebox';
 import { checkOptions } from '../../config/options.ts';
 import type { Entry } from '../../config/index.ts';
 import { GraftError, reasonOf } from '../../kernel/errors.ts';
@@ -79,6 +80,7 @@ async function answer(order: ServeOrder, host: Host, signal: AbortSignal, { tell
           models,
           call: (entry) => ({ ...bench.call, config: entry.options, log: log.child({ plugin: entry.use }) }),
           placed: (_entry, error) => error,
+          startMs: order.setupMs,
         },
         entryOf(order, host),
         announcer(tell, onTold),
@@ -97,10 +99,13 @@ async function answer(order: ServeOrder, host: Host, signal: AbortSignal, { tell
   }
 }
 
-/** The serve plugin's entry: on this machine alone, at any port, with a key that only the host knows. */
-function entryOf({ serve: { use, options }, apiKey }: ServeOrder, { kernel }: Host): Entry {
-  const schema = kernel.schema('serve', use);
-  const given = { ...options, host: '127.0.0.1', port: 0, api_key: apiKey };
+/** The serve plugin's entry: on this machine alone, at any port, with a key that only the host knows, as far as the plugin has options for it. */
+function entryOf({ serve: { use, options }, apiKey }: ServeOrder, { kernel, log }: Host): Entry {
+  const schema = kernel.schema('serve', use) as (TSchema & { readonly properties?: object }) | undefined;
+  const own = { host: '127.0.0.1', port: 0, api_key: apiKey };
+  const taken = Object.entries(own).filter(([option]) => schema?.properties === undefined || option in schema.properties);
+  if (!taken.some(([option]) => option === 'api_key')) log.warn(`serve:${use} has no option api_key, so whoever is on this machine can ask it past the host and its keys.`);
+  const given = { ...options, ...Object.fromEntries(taken) };
   return { use, options: schema === undefined ? given : (checkOptions(schema, given, `the serve plugin \`${use}\``) as Entry['options']), path: [] };
 }
 
