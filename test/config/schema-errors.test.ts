@@ -53,7 +53,7 @@ describe('the keys of a config', () => {
 
   it('lists them when none is near', async () => {
     expect(await one('learning_rate: 1')).toBe(
-      'run.yaml:2:1: `learning_rate` is not a key of a config. It has `name`, `extends`, `engine`, `seed`, `plugins`, `runs_dir`, `load`, `preprocess`, `inject`, `train`, `serve` and `sweep`.',
+      'run.yaml:2:1: `learning_rate` is not a key of a config. It has `name`, `extends`, `engine`, `seed`, `plugins`, `runs_dir`, `load`, `preprocess`, `inject`, `train`, `serve`, `queue` and `sweep`.',
     );
   });
   it('needs load', async () => {
