@@ -52,6 +52,11 @@ export interface Resumption extends Checkpoint {
    * in its epoch, `other-data` begins at its first epoch.
    */
   readonly swapped?: 'same-data' | 'other-data';
+  /**
+   * Set beside `swapped` where the new config trains something else than the checkpoint holds: what has the same name and shape in both
+   * goes on with its values, the rest begins anew, and so does the optimizer. A graft that is the same as a whole has been loaded.
+   */
+  readonly otherTrainables?: boolean;
 }
 
 /** The run's checkpoints: each a folder written aside, synced and renamed, so that a kill at any moment leaves only whole ones. */

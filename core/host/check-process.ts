@@ -84,9 +84,9 @@ export class CheckProcess {
     return (answer as Extract<CheckAnswer, { type: 'resolved' }>).configs;
   }
 
-  /** After `resolve`: whether the run in a directory could go on under a config. @throws GraftError where it could not; `CHECK_TIMEOUT`, `CHECK_MEMORY` */
-  async rehearse(order: Omit<Extract<CheckRequest, { type: 'rehearse' }>, 'type'>): Promise<void> {
-    await this.#ask({ type: 'rehearse', ...order }, 'Trying it out');
+  /** After `resolve`: whether the run in a directory could go on under a config, with what a person should know of it. @throws GraftError where it could not; `CHECK_TIMEOUT`, `CHECK_MEMORY` */
+  async rehearse(order: Omit<Extract<CheckRequest, { type: 'rehearse' }>, 'type'>): Promise<readonly string[]> {
+    return ((await this.#ask({ type: 'rehearse', ...order }, 'Trying it out')) as Extract<CheckAnswer, { type: 'rehearsed' }>).notes;
   }
 
   /** Resolves once it is gone. */

@@ -9,5 +9,6 @@ export type CheckRequest =
 
 export type CheckAnswer =
   | { readonly type: 'resolved'; readonly configs: readonly CheckedConfig[] }
-  | { readonly type: 'rehearsed' }
+  /** With what a person should know, a sentence each. */
+  | { readonly type: 'rehearsed'; readonly notes: readonly string[] }
   | { readonly type: 'refused'; readonly code: string | undefined; readonly message: string; readonly hint: string | undefined };

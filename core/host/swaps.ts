@@ -52,7 +52,7 @@ export class Swaps {
   /**
    * Decides whether the run can go on under the config while it still goes on under the old one, and then asks for it.
    * @returns undefined where the job's state does not allow it
-   * @throws ConfigError and GraftError for whatever is wrong with the config or can't be swapped: `SWAP_BASE`, `SWAP_TRAINER`, `SWAP_TRAINABLES`, `SWAP_NOTHING`, `SWAP_SWEEP`, `SWAP_CORES`, `NO_TRAIN`
+   * @throws ConfigError and GraftError for whatever is wrong with the config or can't be swapped: `SWAP_BASE`, `SWAP_TRAINER`, `SWAP_NOTHING`, `SWAP_SWEEP`, `SWAP_CORES`, `NO_TRAIN`
    */
   async swap(job: Job, request: SwapRequest): Promise<SwapAnswer | undefined> {
     const { queue, runs, checks, dir, memoryLeft } = this.#options;
@@ -119,11 +119,10 @@ function choose(configs: readonly CheckedConfig[], { name, resources }: Job, { c
   return config;
 }
 
-/** @returns what could not be found out */
+/** @returns what a person should know, and what could not be found out */
 async function rehearsed(check: CheckProcess, order: Parameters<CheckProcess['rehearse']>[0]): Promise<readonly string[]> {
   try {
-    await check.rehearse(order);
-    return [];
+    return await check.rehearse(order);
   } catch (error) {
     if (!GraftError.is(error) || !UNDECIDED.has(error.code)) throw error;
     return [`Whether the run can go on so is not known before it is stopped: ${error.message} Where it can't, the swap is undone.`];

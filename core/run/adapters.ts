@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import type { Graft } from '../contracts/index.ts';
 import { GraftError } from '../kernel/errors.ts';
 import { syncFolder, syncTree } from './durable.ts';
@@ -14,7 +15,9 @@ export function graftFolder(index: number, graft: Pick<Graft, 'name'>): string {
 }
 
 /** Shapes (`8x32`) by the graft's folder and the trainable's name. */
-export function trainablesOf(grafts: readonly Graft[]): Readonly<Record<string, Readonly<Record<string, string>>>> {
+export type TrainableShapes = Readonly<Record<string, Readonly<Record<string, string>>>>;
+
+export function trainablesOf(grafts: readonly Graft[]): TrainableShapes {
   return Object.fromEntries(grafts.map((graft, index) => [graftFolder(index, graft), Object.fromEntries(graft.trainables.map(({ name, variable }) => [name, variable.shape.join('x')]))]));
 }
 
@@ -57,6 +60,23 @@ async function save(grafts: readonly Graft[], aside: string): Promise<readonly s
     // On a full disk it would keep room from what is to be written next.
     await rm(aside, { recursive: true, force: true });
     throw error;
+  }
+}
+
+/** What becomes of the tensors that a run trains under another config: how many go on, begin anew and are gone. */
+export function changeOf(before: TrainableShapes, after: TrainableShapes): { readonly kept: number; readonly fresh: number; readonly gone: number } {
+  const listed = (shapes: TrainableShapes): readonly string[] => Object.entries(shapes).flatMap(([folder, own]) => Object.entries(own).map(([name, shape]) => JSON.stringify([folder, name, shape])));
+  const [had, has] = [listed(before), new Set(listed(after))];
+  const kept = had.filter((each) => has.has(each)).length;
+  return { kept, fresh: has.size - kept, gone: had.length - kept };
+}
+
+/** Reads those of the grafts that a folder has as a whole, by what a checkpoint says of it; the others stay as they began. */
+export async function loadGraftsInCommon(grafts: readonly Graft[], dir: string, saved: TrainableShapes): Promise<void> {
+  const wanted = trainablesOf(grafts);
+  for (const [index, graft] of grafts.entries()) {
+    const folder = graftFolder(index, graft);
+    if (isDeepStrictEqual(saved[folder], wanted[folder])) await graft.load(join(dir, folder));
   }
 }
 

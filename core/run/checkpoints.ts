@@ -3,7 +3,7 @@ import { mkdir, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Checkpoint, Checkpoints, Graft } from '../contracts/index.ts';
 import { reasonOf } from '../kernel/errors.ts';
-import { saveGrafts } from './adapters.ts';
+import { saveGrafts, trainablesOf, type TrainableShapes } from './adapters.ts';
 import { filesUnder, syncFolder, syncTree, writeJson } from './durable.ts';
 
 /** The file that makes a folder a checkpoint; written last. */
@@ -23,6 +23,8 @@ interface Manifest {
   /** Bytes of every other file in the folder, by path: what `latest` checks completeness against. */
   readonly files: Readonly<Record<string, number>>;
   readonly state: unknown;
+  /** What the grafts' folders hold; not in checkpoints of older versions. */
+  readonly trainables?: TrainableShapes;
 }
 
 /** A checkpoint as the run sees it. */
@@ -33,13 +35,16 @@ export interface RunCheckpoint extends Checkpoint {
   readonly graftsDir: string;
   /** Unix milliseconds. */
   readonly createdAt: number;
+  readonly trainables?: TrainableShapes;
 }
 
 /** The checkpoints of one run as they are on disk, `step-<n>/` each. */
 export class CheckpointFolder {
   readonly dir: string;
-  /** Evaluations up to this step were of other data, and say nothing about what is best. */
+  /** Evaluations up to this step were of other data or of other trainables, and say nothing about what is best. */
   ratedAfter = -1;
+  /** Steps whose checkpoints stay: they alone hold what the run trained before it was swapped to other trainables. */
+  kept: ReadonlySet<number> = new Set();
 
   /** @param dir absolute; need not exist */
   constructor(dir: string) {
@@ -77,7 +82,7 @@ export class CheckpointFolder {
       for (const [file, bytes] of Object.entries(manifest.files)) {
         if (sizes.get(file) !== bytes) return `${file} has ${sizes.get(file) ?? 'no'} bytes, not ${bytes}`;
       }
-      return { step, dir, state: manifest.state, evalLoss: manifest.evalLoss, eventBytes: manifest.eventBytes, graftsDir: join(dir, 'grafts'), createdAt: (await stat(join(dir, MANIFEST))).mtimeMs };
+      return { step, dir, state: manifest.state, evalLoss: manifest.evalLoss, eventBytes: manifest.eventBytes, graftsDir: join(dir, 'grafts'), trainables: manifest.trainables, createdAt: (await stat(join(dir, MANIFEST))).mtimeMs };
     } catch (error) {
       return `its ${MANIFEST} cannot be read (${reasonOf(error)})`;
     }
@@ -101,12 +106,12 @@ export class CheckpointFolder {
     return report;
   }
 
-  /** Removes all but the `keep` newest and the best. */
+  /** Removes all but the `keep` newest, the best and those of before a swap to other trainables. */
   async prune(keep: number): Promise<void> {
     const steps = await this.#steps();
     const best = (await this.best())?.step;
     for (const step of steps.slice(0, Math.max(0, steps.length - keep))) {
-      if (step !== best) await rm(this.folderOf(step), { recursive: true, force: true });
+      if (step !== best && !this.kept.has(step)) await rm(this.folderOf(step), { recursive: true, force: true });
     }
   }
 
@@ -162,7 +167,7 @@ export class CheckpointWriter implements Checkpoints {
       await saveGrafts(this.#grafts, join(aside, 'grafts'));
       await parts.write(aside);
       const files = Object.fromEntries(await filesUnder(aside));
-      const manifest: Manifest = { format: FORMAT, step, evalLoss: parts.evalLoss, eventBytes: this.#syncEvents(), files, state: parts.state };
+      const manifest: Manifest = { format: FORMAT, step, evalLoss: parts.evalLoss, eventBytes: this.#syncEvents(), files, state: parts.state, trainables: trainablesOf(this.#grafts) };
       await writeJson(join(aside, MANIFEST), manifest);
       await syncTree(aside);
       await rm(dir, { recursive: true, force: true });

@@ -1,4 +1,5 @@
-import type { Dataset, Kernel, Logger, Resumption, TrainEvent } from '../contracts/index.ts';
+import { isDeepStrictEqual } from 'node:util';
+import type { Dataset, Graft, Kernel, Logger, Resumption, TrainEvent } from '../contracts/index.ts';
 import type { RunConfig } from '../config/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 import { saveAdapters, trainablesOf } from './adapters.ts';
@@ -11,7 +12,7 @@ import { writeReport } from './reporters/html.ts';
 import { RunDirectory, type RunRecord } from './run-directory.ts';
 import { emitSamples } from './samples.ts';
 import { Session, placed, type InjectedStack } from './session.ts';
-import { beginSpan, dataOf, otherDataUntil, spanOf, spansOf, swappedEvent } from './spans.ts';
+import { beginSpan, dataOf, incomparableUntil, lastOfTrainables, spanOf, spansOf, swappedEvent } from './spans.ts';
 
 /** The stack that a run trains. */
 const STACK = 'run';
@@ -108,7 +109,7 @@ class Experiment {
     this.#checkpoints = checkpoints;
     this.#from = from;
     this.#swapping = options.swap !== undefined && options.resume !== undefined;
-    checkpoints.ratedAfter = otherDataUntil(spansOf(directory.record));
+    this.#rateCheckpoints();
     this.#eventLog = new EventLog(directory.eventsFile, from?.eventBytes ?? 0);
     this.#events = new Events(host.log);
     this.#events.subscribe(this.#eventLog);
@@ -132,7 +133,7 @@ class Experiment {
     const session = await this.#open();
     const dataset = await session.preprocess();
     await this.#recordData(dataset);
-    const injected = await session.inject(STACK, { from: this.#from?.graftsDir });
+    const injected = await session.inject(STACK, { from: this.#from?.graftsDir, saved: this.#isOfNow() ? undefined : this.#from?.trainables });
     await this.#plan(session, dataset, injected);
     this.hasTrained = true;
     try {
@@ -198,10 +199,10 @@ class Experiment {
   async #train(session: Session, dataset: Dataset, { grafts, stack }: InjectedStack): Promise<Extract<TrainEvent, { type: 'train-ended' }>> {
     const { hook, entry } = session.trainer();
     const checkpoints = new CheckpointWriter(this.#checkpoints, grafts, () => this.#eventLog.sync());
-    const training = hook.train({ ...session.call(entry), model: session.model, dataset, grafts, stack, checkpoints, resume: this.#resumption() });
+    const training = hook.train({ ...session.call(entry), model: session.model, dataset, grafts, stack, checkpoints, resume: this.#resumption(grafts) });
     let ended: Extract<TrainEvent, { type: 'train-ended' }> | undefined;
     for await (const event of training) {
-      if (this.#swapping) await this.#swap();
+      if (this.#swapping) await this.#swap(grafts);
       this.#events.emit(event);
       this.#eventLog.check();
       if (event.type === 'checkpoint') await writeReport(this.#directory);
@@ -216,22 +217,39 @@ class Experiment {
     else await this.#directory.update(change);
   }
 
-  /** The checkpoint, and whether it is of the config that the run is under now. */
-  #resumption(): Resumption | undefined {
-    if (this.#from === undefined) return undefined;
+  /** Whether the checkpoint was made under the config that the run is under now. */
+  #isOfNow(): boolean {
     const spans = spansOf(this.#directory.record);
-    const made = spanOf(spans, this.#from.step);
+    return !this.#swapping && (this.#from === undefined || spanOf(spans, this.#from.step) === spans.at(-1));
+  }
+
+  /** The checkpoint, and what of it goes on where the run is under another config now. */
+  #resumption(grafts: readonly Graft[]): Resumption | undefined {
+    if (this.#from === undefined || this.#isOfNow()) return this.#from;
+    const spans = spansOf(this.#directory.record);
     const now = this.#swapping ? { seed: this.#config.seed, fingerprint: this.#staged.data!.fingerprint } : spans.at(-1)!;
-    return made === now ? this.#from : { ...this.#from, swapped: dataOf(made, now) };
+    return { ...this.#from, swapped: dataOf(spanOf(spans, this.#from.step), now), otherTrainables: this.#areOthers(grafts) };
+  }
+
+  #areOthers(grafts: readonly Graft[]): boolean {
+    const saved = this.#from?.trainables;
+    return saved !== undefined && !isDeepStrictEqual(saved, trainablesOf(grafts));
+  }
+
+  /** What of its checkpoints the run's history makes incomparable, and which are to stay. */
+  #rateCheckpoints(): void {
+    const spans = spansOf(this.#directory.record);
+    this.#checkpoints.ratedAfter = incomparableUntil(spans);
+    this.#checkpoints.kept = lastOfTrainables(spans);
   }
 
   /** Training has gone on under the new config: from now on it is the run's. */
-  async #swap(): Promise<void> {
+  async #swap(grafts: readonly Graft[]): Promise<void> {
     this.#swapping = false;
     const { data, generations } = this.#staged;
-    const span = { fromStep: this.#from?.step ?? 0, seed: this.#config.seed, fingerprint: data!.fingerprint, generations: generations! };
+    const span = { fromStep: this.#from?.step ?? 0, seed: this.#config.seed, fingerprint: data!.fingerprint, generations: generations!, ...(this.#areOthers(grafts) ? { otherTrainables: true } : {}) };
     await beginSpan(this.#directory, this.#config, this.#options.swap!, span, this.#staged);
-    this.#checkpoints.ratedAfter = otherDataUntil(spansOf(this.#directory.record));
+    this.#rateCheckpoints();
     await this.#tellSwapped();
   }
 

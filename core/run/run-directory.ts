@@ -6,6 +6,7 @@ import { stringify } from 'yaml';
 import type { DatasetStats, EngineInfo, TrainPlan } from '../contracts/index.ts';
 import type { RunConfig } from '../config/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
+import type { TrainableShapes } from './adapters.ts';
 import { ASIDE, syncFolder, writeJson, writeText } from './durable.ts';
 import { lockRun } from './lock.ts';
 
@@ -37,7 +38,7 @@ export interface RunRecord {
   readonly data?: DatasetStats & { readonly sequences: number; readonly evalSequences: number; readonly fingerprint: string };
   readonly plan?: TrainPlan;
   /** Shapes (`8x32`) of what is trained, by the folder of the graft and the name: what checkpoints hold. */
-  readonly trainables?: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  readonly trainables?: TrainableShapes;
   /** Once the config was swapped: which steps ran under which. */
   readonly spans?: readonly Span[];
   /** The swaps that have been made, by the names that whoever asked for them gave them. */
@@ -60,6 +61,8 @@ export interface Span {
   /** Of the data. */
   readonly fingerprint: string;
   readonly generations: RunRecord['generations'];
+  /** Set where something else is trained than in the span before. */
+  readonly otherTrainables?: boolean;
 }
 
 /** What a finished training came to; losses in nats per trained token. */

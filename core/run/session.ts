@@ -18,7 +18,7 @@ import type { Entry, RunConfig } from '../config/index.ts';
 import { GraftError } from '../kernel/errors.ts';
 import { createScope, type OwnedScope } from '../kernel/scope.ts';
 import { rng } from '../tensor/rng.ts';
-import { graftFolder, loadGrafts } from './adapters.ts';
+import { graftFolder, loadGrafts, loadGraftsInCommon, type TrainableShapes } from './adapters.ts';
 import { startEngine, type StartedEngine } from './engine.ts';
 
 /** What a run needs of the process that it is in. */
@@ -128,8 +128,9 @@ export class Session {
   /**
    * Grafts the inject entries onto the model, in the order listed, as one stack.
    * @param options.from folder with saved grafts (`<index>-<name>/` each), read into the trainables once all are grafted
+   * @param options.saved what that folder has: grafts of other shapes are then left as they begin
    */
-  async inject(stack: string, options: { readonly from?: string } = {}): Promise<InjectedStack> {
+  async inject(stack: string, options: { readonly from?: string; readonly saved?: TrainableShapes } = {}): Promise<InjectedStack> {
     const scope = this.#scope.child(`stack ${stack}`);
     const grafts: Graft[] = [];
     const generations: GenerationInfo[] = [];
@@ -142,7 +143,7 @@ export class Session {
         grafts.push(graft);
         generations.push(use.generation);
       }
-      if (options.from !== undefined) await loadGrafts(grafts, options.from);
+      if (options.from !== undefined) await (options.saved === undefined ? loadGrafts(grafts, options.from) : loadGraftsInCommon(grafts, options.from, options.saved));
     } catch (error) {
       await scope.dispose();
       throw error;

@@ -26,9 +26,14 @@ export function dataOf(before: Pick<Span, 'fingerprint' | 'seed'>, after: Pick<S
   return before.fingerprint === after.fingerprint && before.seed === after.seed ? 'same-data' : 'other-data';
 }
 
-/** The last step that was done on other data than the newest one's: -1 where there is none. */
-export function otherDataUntil(spans: readonly Span[]): number {
-  return spans.reduce((until, span, index) => (index > 0 && spans[index - 1]!.fingerprint !== span.fingerprint ? span.fromStep : until), -1);
+/** The last step that was done on other data than the newest one's, or trained something else: -1 where there is none. */
+export function incomparableUntil(spans: readonly Span[]): number {
+  return spans.reduce((until, span, index) => (index > 0 && (spans[index - 1]!.fingerprint !== span.fingerprint || span.otherTrainables === true) ? span.fromStep : until), -1);
+}
+
+/** The last steps of spans after which something else was trained. */
+export function lastOfTrainables(spans: readonly Span[]): ReadonlySet<number> {
+  return new Set(spans.filter(({ otherTrainables }) => otherTrainables === true).map(({ fromStep }) => fromStep));
 }
 
 /**

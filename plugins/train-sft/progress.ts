@@ -1,3 +1,4 @@
+import type { Resumption } from 'graft';
 import { beginning, type Place } from './batches.ts';
 import type { SftSettings } from './options.ts';
 
@@ -17,6 +18,8 @@ export interface Progress {
   readonly evaluationsWithoutGain: number;
   /** Where the present config began to count in the data, after a swap. */
   readonly from?: Place;
+  /** Steps before the optimizer began anew, after a swap to other trainables. */
+  readonly optimizerFrom?: number;
 }
 
 /** What a checkpoint keeps. */
@@ -41,10 +44,15 @@ export function afterEvaluation(progress: Progress, evalLoss: number, threshold:
   };
 }
 
-/** Losses on other data are no measure for these. @param place where the data stood when the checkpoint was made */
-export function afterSwap(progress: Progress, swapped: 'same-data' | 'other-data', place: Place): Progress {
-  if (swapped === 'same-data') return { ...progress, from: place };
-  return { ...progress, from: beginning(progress.step), evalLoss: undefined, bestEvalLoss: undefined, evaluationsWithoutGain: 0 };
+/** Losses on other data, or of other trainables, are no measure for these. @param place where the data stood when the checkpoint was made */
+export function afterSwap(progress: Progress, { swapped, otherTrainables = false }: Pick<Resumption, 'swapped' | 'otherTrainables'>, place: Place): Progress {
+  const moved = { ...progress, from: swapped === 'same-data' ? place : beginning(progress.step), ...(otherTrainables ? { optimizerFrom: progress.step } : {}) };
+  return swapped === 'same-data' && !otherTrainables ? moved : { ...moved, evalLoss: undefined, bestEvalLoss: undefined, evaluationsWithoutGain: 0 };
+}
+
+/** Steps that the optimizer has taken. */
+export function optimizerSteps({ step, optimizerFrom = 0 }: Progress): number {
+  return step - optimizerFrom;
 }
 
 export function stopsEarly(progress: Progress, { early_stopping_patience }: SftSettings): boolean {

@@ -1,6 +1,6 @@
 /** The tensors of a training in a checkpoint: what its grafts' own files may round or rename, exactly as it is. */
 import { join } from 'node:path';
-import { GraftError, readTensors, tf, writeTensors, type AdamW, type NamedTensor, type Trainable } from 'graft';
+import { GraftError, readTensors, tf, writeTensors, type AdamW, type NamedTensor, type NamedTensors, type Trainable } from 'graft';
 
 const FILE = 'trainer.safetensors';
 
@@ -17,14 +17,26 @@ export async function saveTensors(dir: string, trainables: readonly Trainable[],
  */
 export async function restoreTensors(dir: string, step: number, trainables: readonly Trainable[], optimizer: AdamW): Promise<void> {
   const saved = await readTensors(join(dir, FILE));
-  for (const { name, variable } of trainables) {
-    const tensor = saved.get(name);
-    if (tensor === undefined || !tf.util.arraysEqual([...tensor.shape], variable.shape)) {
-      throw new GraftError('CHECKPOINT_MISMATCH', `The checkpoint ${dir} has ${tensor === undefined ? 'no' : `a [${tensor.shape.join(', ')}]`} ${name}; [${variable.shape.join(', ')}] is needed.`, {
-        hint: 'Resume with the config that the run began with.',
-      });
-    }
-    tf.tidy(() => variable.assign(tf.tensor(tensor.values, variable.shape)));
+  for (const trainable of trainables) {
+    if (assign(trainable, saved)) continue;
+    const [{ name, variable }, tensor] = [trainable, saved.get(trainable.name)];
+    throw new GraftError('CHECKPOINT_MISMATCH', `The checkpoint ${dir} has ${tensor === undefined ? 'no' : `a [${tensor.shape.join(', ')}]`} ${name}; [${variable.shape.join(', ')}] is needed.`, {
+      hint: 'Resume with the config that the run began with.',
+    });
   }
   optimizer.importState({ step, tensors: saved });
+}
+
+/** Sets those of the trainables that `saveTensors` wrote with the same name and shape; the others stay as they are. */
+export async function restoreInCommon(dir: string, trainables: readonly Trainable[]): Promise<void> {
+  const saved = await readTensors(join(dir, FILE));
+  for (const trainable of trainables) assign(trainable, saved);
+}
+
+/** @returns false where no tensor has the name and the shape */
+function assign({ name, variable }: Trainable, saved: NamedTensors): boolean {
+  const tensor = saved.get(name);
+  if (tensor === undefined || !tf.util.arraysEqual([...tensor.shape], variable.shape)) return false;
+  tf.tidy(() => variable.assign(tf.tensor(tensor.values, variable.shape)));
+  return true;
 }

@@ -5,9 +5,9 @@ import { assertFinite, assertSound, type Circumstances } from './finite.ts';
 import { stepGradients } from './gradients.ts';
 import { evalSequencesOf, sequencesOf, trainablesOf } from './inputs.ts';
 import { settingsOf, type Rhythm, type SftOptions } from './options.ts';
-import { afterEvaluation, afterStep, afterSwap, BEGINNING, stopsEarly, type Progress, type SavedProgress } from './progress.ts';
+import { afterEvaluation, afterStep, afterSwap, BEGINNING, optimizerSteps, stopsEarly, type Progress, type SavedProgress } from './progress.ts';
 import { learningRateFactor, warmupStepsOf } from './schedule.ts';
-import { restoreTensors, saveTensors } from './tensors.ts';
+import { restoreInCommon, restoreTensors, saveTensors } from './tensors.ts';
 
 /**
  * Supervised fine-tuning: minimises the mean loss of the trained tokens with AdamW (Loshchilov and Hutter 2019),
@@ -35,7 +35,8 @@ export async function* train(call: TrainCall<SftOptions>): AsyncGenerator<TrainE
   let savedStep: number | undefined;
   if (call.resume !== undefined) {
     savedStep = progress.step;
-    await restoreTensors(call.resume.dir, progress.step, trainables, optimizer);
+    if (call.resume.otherTrainables === true) await restoreInCommon(call.resume.dir, trainables);
+    else await restoreTensors(call.resume.dir, optimizerSteps(progress), trainables, optimizer);
   }
   /** The last step after which the loss is known to be finite. */
   let soundStep = progress.step;
@@ -115,7 +116,7 @@ export async function* train(call: TrainCall<SftOptions>): AsyncGenerator<TrainE
   await assertWorthKeeping();
   const best = settings.load_best_model_at_end ? await checkpoints.best() : undefined;
   if (best !== undefined && best.step !== progress.step) {
-    await restoreTensors(best.dir, best.step, trainables, optimizer);
+    await restoreTensors(best.dir, optimizerSteps(best.state as Progress), trainables, optimizer);
     progress = { ...progress, evalLoss: (best.state as Progress).evalLoss };
     call.log.info(`Went back to the checkpoint of step ${best.step}, whose evaluation loss is the lowest.`);
   }
@@ -136,5 +137,5 @@ export async function* train(call: TrainCall<SftOptions>): AsyncGenerator<TrainE
 function progressOf(resume: TrainCall<SftOptions>['resume'], batchesFrom: (from: Place | undefined) => Batches): Progress {
   if (resume === undefined) return BEGINNING;
   const { place, ...progress } = resume.state as SavedProgress;
-  return resume.swapped === undefined ? progress : afterSwap(progress, resume.swapped, place ?? batchesFrom(progress.from).placeAt(progress.step));
+  return resume.swapped === undefined ? progress : afterSwap(progress, resume, place ?? batchesFrom(progress.from).placeAt(progress.step));
 }

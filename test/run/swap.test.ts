@@ -7,6 +7,7 @@ import { resolveConfigs, type RunConfig } from '../../core/config/index.ts';
 import type { Logger, RunEvent } from '../../core/contracts/index.ts';
 import { openHost, type Host } from '../../core/host/open-host.ts';
 import { runExperiment, type ExperimentOptions, type Outcome } from '../../core/run/experiment.ts';
+import { readTensors, type NamedTensors } from '../../core/tensor/named-tensors.ts';
 import { readHistory } from '../../core/run/history.ts';
 import { rehearse } from '../../core/run/rehearsal.ts';
 import { configFileOf, readRunRecord } from '../../core/run/run-directory.ts';
@@ -95,13 +96,66 @@ describe('a run whose config is swapped', () => {
     const first = await carryOut(config, { stopAfter: 5 });
     const before = await readRunRecord(first.dir);
     writeFileSync(join(dir, 'other.txt'), tinyText(60));
-    const wider = await changed(`preprocess.0.data=${join(dir, 'other.txt')}`, 'inject.0.r=8');
-    await expect(carryOut(wider, { resume: first.dir, swap: 'a' })).rejects.toMatchObject({ code: expect.stringMatching(/^ADAPTER_/) as string });
+    const nowhere = await changed(`preprocess.0.data=${join(dir, 'other.txt')}`, 'inject.0.target_modules=[nowhere]');
+    await expect(carryOut(nowhere, { resume: first.dir, swap: 'a' })).rejects.toThrow(/nowhere/);
     const { spans, swaps, data, plan, trainables } = await readRunRecord(first.dir);
     expect({ spans, swaps, data, plan, trainables }).toEqual({ spans: undefined, swaps: undefined, data: before.data, plan: before.plan, trainables: before.trainables });
     expect(existsSync(join(first.dir, 'configs'))).toBe(false);
     await carryOut(config, { resume: first.dir });
     expect(losses(first.dir)).toEqual(losses(whole.dir));
+  });
+
+  describe('to another strategy', () => {
+    const added = (r = 4): string => `inject=[{use: lora, r: ${r}, lora_alpha: 8, target_modules: [q_proj, v_proj, o_proj], lora_dropout: 0.1}, {use: adapter, adapter_size: 4}]`;
+    const tensorsAt = async (runDir: string, step: number): Promise<NamedTensors> => readTensors(join(runDir, 'checkpoints', `step-${step}`, 'trainer.safetensors'));
+    let first: Outcome;
+    beforeEach(async () => {
+      config = await changed('inject.0.target_modules=[q_proj, v_proj]', 'train.learning_rate=1e-9', 'train.save_total_limit=1', 'train.save_steps=1');
+      first = await carryOut(config, { stopAfter: 5 });
+    });
+    const other = (...set: readonly string[]): Promise<RunConfig> => changed(added(), 'train.learning_rate=1e-9', 'train.save_total_limit=1', 'train.save_steps=1', ...set);
+
+    it('goes on with what both have, from the same place in the data, and begins the rest and the optimizer anew', async () => {
+      const before = await tensorsAt(first.dir, 5);
+      const { record, events } = await carryOut(await other(), { resume: first.dir, swap: 'a', stopAfter: 6 });
+      expect(record.spans).toMatchObject([{ fromStep: 0 }, { fromStep: 5, otherTrainables: true }]);
+      expect(events).toContainEqual(expect.objectContaining({ type: 'swapped', step: 5, data: 'same-data' }));
+      const after = await tensorsAt(first.dir, 6);
+      const weights = [...before.keys()].filter((name) => /lora_[AB]\.weight$/.test(name));
+      expect(weights).toHaveLength(2 * 2 * 2);
+      // At this learning rate a step moves nothing by more than its rounding.
+      for (const name of weights) after.get(name)!.values.forEach((value, i) => expect(value).toBeCloseTo(before.get(name)!.values[i]!, 7));
+      expect([...after.keys()].some((name) => name.includes('o_proj'))).toBe(true);
+      expect([...after.keys()].some((name) => /^1\.adapter\./.test(name))).toBe(true);
+      // AdamW's first step: m = (1 - b1) g, v = (1 - b2) g^2 where it has begun anew.
+      const [m, v] = ['exp_avg', 'exp_avg_sq'].map((kind) => [...after].filter(([name]) => name.endsWith(`.${kind}`)).flatMap(([, { values }]) => [...values]));
+      m!.forEach((each, i) => expect(v![i]!).toBeCloseTo(0.001 * (each / 0.1) ** 2, 9));
+      // What was trained before is still there, though one checkpoint is kept.
+      expect(existsSync(join(first.dir, 'checkpoints/step-5/checkpoint.json'))).toBe(true);
+    });
+
+    it('is the same run however often it is killed before its next checkpoint', async () => {
+      const once = await carryOut(await other('train.save_steps=20'), { resume: first.dir, swap: 'a', stopAfter: 7 });
+      const expected = losses(once.dir);
+      for (const step of [6, 7]) rmSync(join(first.dir, 'checkpoints', `step-${step}`), { recursive: true, force: true });
+      const [settled] = await resolveConfigs(await settleConfig(first.dir), { schemas: host.kernel });
+      const { record } = await carryOut(settled!, { resume: first.dir });
+      expect(record).toMatchObject({ status: 'succeeded', adapters: ['adapters/0-lora', 'adapters/1-adapter'] });
+      expect(losses(first.dir).slice(0, 7)).toEqual(expected);
+    });
+
+    it('does not go back to a checkpoint of before, which it could not read', async () => {
+      const { record, events } = await carryOut(await other('train.load_best_model_at_end=true', 'train.learning_rate=1e-2'), { resume: first.dir, swap: 'a' });
+      expect(record.status).toBe('succeeded');
+      expect(events.filter((event) => event.type === 'checkpoint' && event.best).every((event) => (event as { step: number }).step > 5)).toBe(true);
+    });
+
+    it('is told beforehand what goes on', async () => {
+      const notes = (under: RunConfig): Promise<readonly string[]> => readRunRecord(first.dir).then((record) => rehearse(config.resolved, under, record, { kernel: host.kernel, log, cacheDir: join(dir, 'cache'), signal: never, emit: () => undefined }));
+      expect(await notes(await other())).toEqual([expect.stringMatching(/^The strategy changes: of what it trains 8 tensors go on with what they have learned, \d+ begin anew and 0 are left behind; the optimizer begins anew\./) as string]);
+      expect(await notes(await changed(added(8)))).toEqual([expect.stringMatching(/ 0 tensors go on .* and 8 are left behind/) as string]);
+      expect(await notes(await changed('inject.0.target_modules=[q_proj, v_proj]'))).toEqual([]);
+    });
   });
 
   describe('is refused before it is stopped', () => {
@@ -113,10 +167,7 @@ describe('a run whose config is swapped', () => {
       );
     beforeEach(async () => void (runDir = (await carryOut(config, { stopAfter: 3 })).dir));
 
-    it('where no checkpoint can go on with the new config, by name and shape', async () => {
-      expect(await refusal(await changed('inject.0.r=8'))).toMatch(/^SWAP_TRAINABLES: .*model\.layers\.0\S+lora_A\S* is 4x\d+ and would be 8x\d+.* and \d+ more\.$/);
-      expect(await refusal(await changed('inject=[{use: lora, r: 4, lora_alpha: 8, target_modules: [q_proj, v_proj]}]'))).toMatch(/^SWAP_TRAINABLES: .*mlp\.down_proj\S* would be gone/);
-      expect(await refusal(await changed('inject=[{use: adapter}]'))).toMatch(/^SWAP_TRAINABLES: .*the grafts are 0-adapter, and were 0-lora\.$/);
+    it('where no checkpoint can go on with the new config', async () => {
       expect(await refusal(await changed('load.model=/elsewhere'))).toMatch(/^SWAP_BASE: .* its load\.model is ".*\/model", and would be "\/elsewhere"\.$/);
       const resolved = { ...config.resolved, train: { use: 'dpo' } };
       expect(await refusal({ ...config, resolved })).toBe("SWAP_TRAINER: The run's checkpoints are the train plugin sft's, and dpo can't read them.");

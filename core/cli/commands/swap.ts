@@ -20,7 +20,7 @@ export function swapCommand(): Command {
     .argument('[config]', 'config file; without it the one that was submitted is read again')
     .addOption(setOption());
   return withState(command)
-    .addHelpText('after', "\nIt is tried out beside the run first: what its checkpoints can't go on with, such as another base model or another rank, is refused, and the run goes on undisturbed.")
+    .addHelpText('after', "\nIt is tried out beside the run first: what its checkpoints can't go on with, such as another base model, is refused, and the run goes on undisturbed. Under another strategy, tensors of the same names and shapes go on with what they have learned; the rest begins anew.")
     .action(swap);
 }
 

@@ -25,8 +25,8 @@ async function answer(request: CheckRequest): Promise<CheckAnswer> {
   const config = await onlyConfig(request.configFile, kernel, settings(await onlyConfig(request.configFile, kernel, []), request, quiet));
   const record = await readRunRecord(request.dir);
   // As the run computes, but beside it: not in its cores.
-  await rehearse(await configNow(request.dir, record), { ...config, engine: { ...config.engine, threads: 1 } }, record, { kernel, log: quiet, cacheDir, signal: never, emit: () => undefined });
-  return { type: 'rehearsed' };
+  const notes = await rehearse(await configNow(request.dir, record), { ...config, engine: { ...config.engine, threads: 1 } }, record, { kernel, log: quiet, cacheDir, signal: never, emit: () => undefined });
+  return { type: 'rehearsed', notes };
 }
 
 process.on('message', (request: CheckRequest) => {
