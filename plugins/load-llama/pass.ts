@@ -37,6 +37,9 @@ export class Pass {
   readonly own: boolean;
   readonly #parts: PassParts;
   #rotation: Rotation | undefined;
+  #names: readonly string[] | undefined;
+  /** By which of the stacks change something. */
+  readonly #groups = new Map<string, readonly PassGroup[]>();
 
   constructor(parts: PassParts) {
     this.#parts = parts;
@@ -59,9 +62,19 @@ export class Pass {
 
   /** The segments by the stack that `changes` something for them here; those that none does are one group. */
   groups(changes: (stack: string) => boolean): readonly PassGroup[] {
+    this.#names ??= [...new Set(this.stacks)].filter((stack) => stack !== undefined);
+    // Most sites are changed by the same stacks.
+    let key = '';
+    for (const stack of this.#names) key += changes(stack) ? '1' : '0';
+    let groups = this.#groups.get(key);
+    if (groups === undefined) this.#groups.set(key, (groups = this.#grouped(new Set(this.#names.filter((_, i) => key[i] === '1')))));
+    return groups;
+  }
+
+  #grouped(changed: ReadonlySet<StackName>): readonly PassGroup[] {
     const segmentsByStack = new Map<StackName, number[]>();
     this.stacks.forEach((stack, segment) => {
-      const key = stack !== undefined && changes(stack) ? stack : undefined;
+      const key = changed.has(stack) ? stack : undefined;
       const list = segmentsByStack.get(key);
       if (list === undefined) segmentsByStack.set(key, [segment]);
       else list.push(segment);

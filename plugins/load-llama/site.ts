@@ -90,8 +90,11 @@ export class LlamaSite {
       if (stack === undefined) continue;
       for (const graft of this.#graftsByStack.get(stack)!) {
         const terms = graft.terms?.(call);
-        if (terms === undefined || terms.some(({ input }) => input !== undefined)) return undefined;
-        all.push(...terms.map((term) => ({ ...term, rows: runs })));
+        if (terms === undefined) return undefined;
+        for (const { input, a, b, scale } of terms) {
+          if (input !== undefined) return undefined;
+          all.push({ a, b, scale, rows: runs });
+        }
       }
     }
     const changed = pass.stacks.some((stack) => stack !== undefined && (weight?.isThawedIn(stack) === true || bias?.isThawedIn(stack) === true));

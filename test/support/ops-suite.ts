@@ -58,6 +58,14 @@ export function describeOps(engineOf: () => Pick<Engine, 'ops' | 'freeze'>): voi
       expect(() => ops.linear(x, frozen, undefined, [{ ...everyRow, rows: [{ start: 69, count: 2 }] }])).toThrow('2 rows from row 69 on, and the input has 70');
     });
 
+    it.each([1, 2, 3, 4, 8, 16, 20])('low-rank terms of one row each, of rank %i', (r) => {
+      const x = constant<Tensor2D>([6, 33], 'x');
+      const { frozen, plain } = frozenPair([37, 33], 'w');
+      const terms = Array.from({ length: 5 }, (_, i) => ({ a: constant<Tensor2D>([r, 33], `a${i}`), b: constant<Tensor2D>([37, r], `b${i}`), scale: i / 4 / r, rows: [{ start: i + 1, count: 1 }] }));
+      const naively = terms.reduce((sum, { a, b, scale }, i) => tf.add(sum, tf.mul(naive.linear(naive.linear(x, a), b), tf.mul(scale, tf.oneHot(tf.tensor1d([i + 1], 'int32'), 6).reshape([6, 1])))), naive.linear(x, plain));
+      expect(distance(ops.linear(x, frozen, undefined, terms), naively)).toBeLessThan(1e-5);
+    });
+
     it.each([['x alone', true, false, false], ['the terms alone', false, true, false], ['the weight alone', false, false, true]] as const)('gives the gradient of %s', (_, ofX, ofTerms, ofWeight) => {
       const make = (wanted: boolean, shape: number[], name: string) => (wanted ? variable<Tensor2D>(shape, name) : constant<Tensor2D>(shape, name));
       const [x, a, b, w] = [make(ofX, [6, 5], 'x'), make(ofTerms, [2, 5], 'a'), make(ofTerms, [4, 2], 'b'), make(ofWeight, [4, 5], 'w')];

@@ -35,8 +35,9 @@ function ofRows(x: Tensor2D, { a, b, scale, rows = [] }: LowRankTerm, [tokens, o
 export function checkRowTerms(x: Tensor2D, terms: readonly LowRankTerm[]): void {
   for (const { input, rows = [] } of terms) {
     if (input !== undefined) throw new GraftError('TERM_ROWS', 'A low-rank term of some rows can not have an input of its own.');
-    const wrong = rows.find(({ start, count }) => start < 0 || count < 1 || start + count > x.shape[0]);
-    if (wrong !== undefined) throw new GraftError('TERM_ROWS', `A low-rank term is for ${wrong.count} rows from row ${wrong.start} on, and the input has ${x.shape[0]}.`);
+    for (const { start, count } of rows) {
+      if (start < 0 || count < 1 || start + count > x.shape[0]) throw new GraftError('TERM_ROWS', `A low-rank term is for ${count} rows from row ${start} on, and the input has ${x.shape[0]}.`);
+    }
   }
 }
 

@@ -14,12 +14,17 @@ export function nativeLinear(backend: NativeBackend) {
   const idOf = (tensor: Tensor | undefined): number => (tensor === undefined ? NONE : backend.id(tensor));
 
   return (x: Tensor2D, weight: Weight, bias?: Tensor1D, given: readonly LowRankTerm[] = []): Tensor2D => {
-    const ofSome = given.filter(({ rows }) => rows !== undefined);
+    const terms: LowRankTerm[] = [];
+    const ofSome: LowRankTerm[] = [];
+    for (const term of given) (term.rows === undefined ? terms : ofSome).push(term);
     checkRowTerms(x, ofSome);
     // Terms of some rows are for generating with many adapters, where no gradient is asked for.
-    if (ofSome.some(({ a, b }) => [x, a, b].some(needsGradient))) return portableOps.linear(x, weight, bias, given);
-    const terms = given.filter(({ rows }) => rows === undefined);
-    const rowTerms = ofSome.flatMap(({ a, b, scale, rows }) => [backend.id(a), backend.id(b), a.shape[0], scale, 2 * rows!.length, ...rows!.flatMap(({ start, count }) => [start, count])]);
+    if (ofSome.some(({ a, b }) => needsGradient(x) || needsGradient(a) || needsGradient(b))) return portableOps.linear(x, weight, bias, given);
+    const rowTerms: number[] = [];
+    for (const { a, b, scale, rows = [] } of ofSome) {
+      rowTerms.push(backend.id(a), backend.id(b), a.shape[0], scale, 2 * rows.length);
+      for (const { start, count } of rows) rowTerms.push(start, count);
+    }
     const [rows, width] = x.shape;
     const [outputs] = weight.shape;
     const matrix = matrixOf(backend, weight);

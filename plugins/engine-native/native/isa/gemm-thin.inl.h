@@ -93,4 +93,26 @@ void thinLeft(const float* u, int64_t ldu, const float* x, int64_t ldx, float* o
   for (; l < r; l++) thinAcross<1>(u + l, ldu, x, ldx, out + l * ldo, ldo, rows, columns, accumulate);
 }
 
+// Columns side by side, so that the compiler turns whole vectors of them.
+template <int kRanks>
+inline void thinRow(const float* __restrict h, const float* __restrict p, float* __restrict out, int64_t columns) {
+  float scales[kRanks];
+  for (int l = 0; l < kRanks; l++) scales[l] = h[l];
+  for (int64_t n = 0; n < columns; n++) {
+    float sum = 0;
+#pragma GCC unroll 8
+    for (int l = 0; l < kRanks; l++) sum += p[n * kRanks + l] * scales[l];
+    out[n] += sum;
+  }
+}
+
+bool thinAcrossRow(const float* h, const float* p, int64_t r, float* out, int64_t columns) {
+  if (r == 8) thinRow<8>(h, p, out, columns);
+  else if (r == 4) thinRow<4>(h, p, out, columns);
+  else if (r == 2) thinRow<2>(h, p, out, columns);
+  else if (r == 1) thinRow<1>(h, p, out, columns);
+  else return false;
+  return true;
+}
+
 }  // namespace

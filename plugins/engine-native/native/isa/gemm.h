@@ -41,6 +41,9 @@ struct GemmKernels {
   // out [r, columns] (+)= u^T x over `rows` rows: u [rows, r], x [rows, columns].
   void (*thinLeft)(const float* u, int64_t ldu, const float* x, int64_t ldx, float* out, int64_t ldo, int64_t rows, int64_t r, int64_t columns, bool accumulate);
 
+  // out [columns] += h [r] p^T, p [columns, r] dense, for one row and so small an r that p is not worth turning. False: not for this r.
+  bool (*thinAcrossRow)(const float* h, const float* p, int64_t r, float* out, int64_t columns);
+
   // Widening and rounding (to nearest, ties to even) of n numbers.
   void (*fromBf16)(const uint16_t* x, float* y, int64_t n);
   void (*toBf16)(const float* x, uint16_t* y, int64_t n);

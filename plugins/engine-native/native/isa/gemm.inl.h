@@ -48,7 +48,7 @@ constexpr bool kComputesBf16 = false;
 
 const graft::GemmKernels gemmKernels = {
     kTileRows,       kTileColumns,  kComputesBf16,   packLeft,        packLeftBf16, panelDown, panelAcross, panelDownBf16, panelAcrossBf16,
-    panelDownWide,   panelAcrossWide, panelTurned,   panelTurnedBf16, tile,         tileBf16,  thinRight,   thinLeft,      fromBf16,
+    panelDownWide,   panelAcrossWide, panelTurned,   panelTurnedBf16, tile,         tileBf16,  thinRight,   thinLeft,      thinAcrossRow, fromBf16,
     toBf16,          fromF16,
 };
 

@@ -54,6 +54,9 @@ struct Term {
 // Rows that a thread takes of a term that is for some rows only: B is turned once for them.
 constexpr int64_t kTermRows = 32;
 
+// Multiplications that are done before another thread has begun to help.
+constexpr int64_t kAloneWork = 20000;
+
 // A term for some rows: A [r, k], B [n, r], r, scale, then first rows and counts in turn.
 struct RowTerm {
   const float *a, *b;
@@ -80,11 +83,12 @@ void addRowTerms(Runtime& rt, const std::vector<RowTerm>& terms, const float* x,
     int64_t row, count;
   };
   std::vector<Piece> pieces;
-  int64_t most = 0;
+  int64_t most = 0, work = 0;
   for (const RowTerm& term : terms) {
     most = std::max(most, term.r);
     for (size_t i = 0; i + 1 < term.ranges.size(); i += 2) {
       const int64_t end = term.ranges[i] + term.ranges[i + 1];
+      work += term.ranges[i + 1] * term.r * (k + n);
       for (int64_t row = term.ranges[i]; row < end; row += kTermRows) pieces.push_back({&term, row, std::min(kTermRows, end - row)});
     }
   }
@@ -99,17 +103,21 @@ void addRowTerms(Runtime& rt, const std::vector<RowTerm>& terms, const float* x,
   groups.push_back(pieces.size());
   const int64_t roomFloats = most * (n + kTermRows);
   auto room = rt.scratch<float>(static_cast<size_t>(std::max<int64_t>(1, roomFloats * rt.pool.threads())));
-  rt.pool.run(static_cast<int64_t>(groups.size()) - 1, [&](int64_t group, int worker) {
+  const auto addGroup = [&](int64_t group, int worker) {
     float* turned = room.get() + roomFloats * worker;
     for (size_t i = groups[static_cast<size_t>(group)]; i < groups[static_cast<size_t>(group) + 1]; i++) {
       const auto& [term, row, count] = pieces[i];
       const int64_t r = term->r;
       float* h = turned + r * n;
-      rt.isa.elements.transpose(reinterpret_cast<const uint32_t*>(term->b), r, reinterpret_cast<uint32_t*>(turned), n, r, n);
       rt.isa.gemm.thinRight(x + row * k, k, term->a, k, h, r, count, k, r, term->scale);
+      if (count == 1 && rt.isa.gemm.thinAcrossRow(h, term->b, r, y + row * n, n)) continue;
+      rt.isa.elements.transpose(reinterpret_cast<const uint32_t*>(term->b), r, reinterpret_cast<uint32_t*>(turned), n, r, n);
       for (int64_t j = 0; j < count; j++) rt.isa.gemm.thinLeft(h + j * r, 1, turned, n, y + (row + j) * n, n, r, 1, n, true);
     }
-  });
+  };
+  const auto count = static_cast<int64_t>(groups.size()) - 1;
+  if (work > kAloneWork) return rt.pool.run(count, addGroup);
+  for (int64_t group = 0; group < count; group++) addGroup(group, 0);
 }
 
 // x, m, k, matrix, n, bias, then the number of terms and for each: its fields, h out; the number of terms for some rows and these; y out.
