@@ -80,8 +80,11 @@ export interface JobFilter {
 }
 
 export interface Queue {
-  /** @param specs all or none of them */
-  submit(specs: readonly JobSpec[]): Promise<readonly Job[]>;
+  /**
+   * @param specs all or none of them
+   * @param made keeps what else is to be known of the jobs, in the same transaction: all of it happens or nothing
+   */
+  submit(specs: readonly JobSpec[], made?: (jobs: readonly Job[]) => void): Promise<readonly Job[]>;
   get(id: string): Promise<Job | undefined>;
   /** Newest first. */
   list(filter?: JobFilter): Promise<readonly Job[]>;
@@ -99,8 +102,8 @@ export interface Queue {
   end(lease: JobLease, outcome: Outcome, publish?: () => void): Promise<boolean>;
   /** Takes back jobs of other holders whose leases have run out, as if their attempts had ended with `lost`; returns them as they are then. */
   expire(options: { readonly now: number; readonly holder: string; readonly lost: (job: Job) => Outcome }): Promise<readonly Job[]>;
-  /** The same with every job of this holder, at its start: whatever it held before, it holds no more. */
-  takeBack(options: { readonly now: number; readonly holder: string; readonly lost: (job: Job) => Outcome }): Promise<readonly Job[]>;
+  /** The same with every job of this holder but those that it still works on: at its start none, whatever it held before. */
+  takeBack(options: { readonly now: number; readonly holder: string; readonly working: readonly string[]; readonly lost: (job: Job) => Outcome }): Promise<readonly Job[]>;
   /** A waiting or paused job is cancelled at once, a running one by its holder. Undefined: no such job, or it has ended. */
   cancel(id: string, reason: string): Promise<Job | undefined>;
   pause(id: string, reason: string): Promise<Job | undefined>;

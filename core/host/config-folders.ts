@@ -1,6 +1,7 @@
 /** Folders of experiments: their configs are checked whenever they change, and those that ask for it are queued. */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { watch, type FSWatcher } from 'chokidar';
 import { contentOf } from '../config/index.ts';
 import type { Database, Job, Logger, Queue } from '../contracts/index.ts';
@@ -145,7 +146,10 @@ export class ConfigFolders {
       const valid = { file, state: 'valid', queuesOnChange } as const;
       if (!queuesOnChange || this.#closed) return valid;
       const digest = digestOf(configs.map((each) => each.digest));
-      return { ...valid, queued: this.#queued(digest) ?? (await this.#enqueue(configs, { config: file, group: configs[0]!.experiment }, digest)) };
+      const earlier = this.#queued(digest);
+      // The same seed and the same data would make the same run.
+      if (earlier !== undefined && before?.queued !== undefined && !isDeepStrictEqual(before.queued, earlier)) log.info(`${file} says again what was queued as ${earlier.jobs.join(', ')}; \`graft submit\` runs it once more.`, { config: file });
+      return { ...valid, queued: earlier ?? (await this.#enqueue(configs, { config: file, group: configs[0]!.experiment }, digest)) };
     } catch (error) {
       // What was being checked then was ended with the host.
       if (this.#closed) return undefined;
@@ -167,7 +171,7 @@ export class ConfigFolders {
     const { submissions, queue, database, log, queued } = this.#options;
     // A host that was killed may have queued it without keeping that it had.
     const left = (await queue.list({ group: submission.group, limit: SEARCHED })).filter((job) => runPayloadOf(job).digest === digest);
-    const jobs: readonly Job[] = left.length > 0 ? left : await submissions.enqueue(configs, submission, digest);
+    const jobs: readonly Job[] = left.length > 0 ? left : await submissions.enqueue(configs, submission, { digest });
     const kept = { at: Date.now(), jobs: jobs.map(({ id }) => id) };
     database.run('INSERT INTO host_configs (digest, file, at, jobs) VALUES (:digest, :file, :at, :jobs)', { digest, file: submission.config, at: kept.at, jobs: JSON.stringify(kept.jobs) });
     log.info(`${submission.config} has changed, and is queued as ${kept.jobs.join(', ')}.`, { config: submission.config });

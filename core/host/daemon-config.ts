@@ -19,7 +19,7 @@ const servedBase = Type.Object(
     server: Type.Record(Type.String(), Type.Unknown(), { default: {}, description: 'Options of the serve plugin, and `use:` where that is not `openai`.' }),
     engine: Type.String({ default: 'auto', description: 'Which engine computes.' }),
     threads: auto(Type.Integer({ minimum: 1 }), 'Threads that it computes with. auto: all.'),
-    memory_mb: Type.Number({ exclusiveMinimum: 0, default: 16_384, description: 'MiB of memory of its process, beyond which it is ended and started again.' }),
+    memory_mb: Type.Number({ exclusiveMinimum: 0, default: 8192, description: 'MiB of memory of its process, beyond which it is ended and started again. Runs have as much less.' }),
     adapters_mb: Type.Number({ exclusiveMinimum: 0, default: 1024, description: 'MiB of adapters in memory: those that were used least recently leave, and are loaded again when they are asked for.' }),
     kv_cache_mb: Type.Number({ exclusiveMinimum: 0, default: 1024, description: 'MiB of keys and values of texts that are being generated, and of those that may be gone on from.' }),
     max_sequences: Type.Integer({ minimum: 1, default: 64, description: 'Texts that are generated at once.' }),
@@ -41,7 +41,7 @@ export const daemonSchema = Type.Object({
   capacity: Type.Object(
     {
       cpu: auto(Type.Number({ exclusiveMinimum: 0 }), 'Cores that runs may take together. auto: all that the system lets the host use.'),
-      memory_mb: auto(Type.Number({ exclusiveMinimum: 0 }), 'MiB of memory that runs may take together. auto: nine tenths of the machine.'),
+      memory_mb: auto(Type.Number({ exclusiveMinimum: 0 }), 'MiB of memory that runs may take together. auto: nine tenths of the machine, less what the served `models` may take.'),
       gpu_memory_mb: Type.Number({ minimum: 0, default: 0, description: 'MiB of GPU memory that runs may take together.' }),
     },
     { default: {}, description: 'What runs may take of this machine; never more is given away.' },
@@ -100,11 +100,12 @@ export async function isDaemonConfig(file: string): Promise<boolean> {
   return keys.every((key) => isDaemons(key) || !Object.hasOwn(runSchema.properties, key)) && keys.some((key) => key !== 'plugins' && isDaemons(key));
 }
 
-/** What runs may take, in numbers. */
-export function capacityOf({ capacity }: DaemonConfig): Resources {
+/** What runs may take, in numbers; a tenth of the memory at least, however much the served models may take. */
+export function capacityOf({ capacity, models }: DaemonConfig, machineMb = totalmem() / 2 ** 20): Resources {
+  const served = models.reduce((sum, { serve, memory_mb }) => sum + (serve ? memory_mb : 0), 0);
   return {
     cpu: capacity.cpu === 'auto' ? availableParallelism() : capacity.cpu,
-    memory_mb: capacity.memory_mb === 'auto' ? Math.floor((0.9 * totalmem()) / 2 ** 20) : capacity.memory_mb,
+    memory_mb: capacity.memory_mb === 'auto' ? Math.floor(Math.max(0.1 * machineMb, 0.9 * machineMb - served)) : capacity.memory_mb,
     gpu_memory_mb: capacity.gpu_memory_mb,
   };
 }

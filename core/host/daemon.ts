@@ -12,8 +12,10 @@ import { cleanUp } from './cleanup.ts';
 import { capacityOf, type DaemonConfig } from './daemon-config.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { lackOfSpace } from './full-disk.ts';
+import { InFlight } from './in-flight.ts';
 import { compareGroup, type Group } from './group.ts';
 import { Housekeeping } from './housekeeping.ts';
+import { checkpointsDirOf } from '../run/run-directory.ts';
 import { JOB_ACTIONS, type JobAction } from './job-action.ts';
 import { AdapterStore } from './models/adapter-store.ts';
 import { Models } from './models/models.ts';
@@ -27,7 +29,7 @@ import { runPayloadOf } from './run-payload.ts';
 import { RunStore, type Standing } from './run-store.ts';
 import { Systemd } from './sd-notify.ts';
 import { HostState } from './state.ts';
-import { Submissions, type Submission } from './submissions.ts';
+import { Submissions, type EnqueueOptions, type Submission } from './submissions.ts';
 import { Swaps, type SwapAnswer, type SwapRequest } from './swaps.ts';
 import { Access } from './trust/access.ts';
 import { ApiKeys } from './trust/api-keys.ts';
@@ -72,6 +74,7 @@ export class Daemon {
   readonly #submissions: Submissions;
   readonly #swaps: Swaps;
   #api: FastifyInstance | undefined;
+  readonly #inFlight = new InFlight();
   readonly #housekeeping: Housekeeping;
   readonly #systemd: Systemd | undefined;
   #probe: { readonly at: number; readonly problem: string | undefined } = { at: Number.NEGATIVE_INFINITY, problem: undefined };
@@ -113,7 +116,7 @@ export class Daemon {
       published: (job) => this.#keepAdapter(job),
       writtenDirs: [config.state_dir, host.cacheDir],
     });
-    this.models = new Models({ config, adapters: this.adapters, log, counted: (base, counts) => this.#serving.counted(base, counts) });
+    this.models = new Models({ config, adapters: this.adapters, log, counted: (base, counts) => this.#serving.counted(base, counts), fell: (base) => this.#serving.fell(base), checkpoint: (name, step) => this.#checkpointOf(name, step) });
     this.#serving = new ServingMetrics(this.metrics.registry, () => this.models.processes);
     this.#housekeeping = new Housekeeping({ log, queue, runs: this.runs, keepDays: config.keep_days, backUp: () => state.backUp() });
     this.#systemd = Systemd.of({ log, status: () => this.#status() });
@@ -160,9 +163,9 @@ export class Daemon {
   }
 
   /** @throws ConfigError and GraftError for whatever is wrong with the config, `DRAINING` */
-  async submit(submission: Submission): Promise<readonly Job[]> {
+  async submit(submission: Submission, options?: EnqueueOptions): Promise<readonly Job[]> {
     if (this.#dispatcher.draining) throw new GraftError('DRAINING', 'The daemon is ending, and takes nothing more.');
-    const jobs = await this.#submissions.submit(submission);
+    const jobs = await this.#submissions.submit(submission, options);
     this.#dispatcher.wake();
     return jobs;
   }
@@ -210,8 +213,9 @@ export class Daemon {
     const { uploads } = this.#config;
     return {
       ...{ files, models, log },
+      inFlight: this.#inFlight,
       draining: () => this.draining,
-      answered: (route, model, forwarded) => this.#serving.answered(route, model, forwarded),
+      answered: (answered) => this.#serving.answered(answered),
       fileBytes: uploads.file_mb * MIB,
       readerOf: (id) => this.#readerOf(id),
       limits: { lineBytes: uploads.line_kb * 1024, rows: uploads.rows, depth: uploads.depth },
@@ -221,7 +225,7 @@ export class Daemon {
         bases: this.#config.models,
         configsDir: this.#state.submittedDir,
         runsDir: join(this.#state.dir, 'runs'),
-        submit: (submission) => this.submit(submission),
+        submit: (submission, options) => this.submit(submission, options),
         job: async (id) => {
           const job = await this.queue.get(id);
           return job === undefined ? undefined : this.describe(job);
@@ -273,10 +277,14 @@ export class Daemon {
   async stop(): Promise<void> {
     try {
       void this.#systemd?.stopping();
+      // From here on it is not ready, and starts nothing more.
+      const drained = this.#dispatcher.drain();
       const closing = this.configs.close();
       await this.#checks.dispose();
       await closing;
-      await Promise.all([this.#dispatcher.drain(), this.models.stop()]);
+      await Promise.all([drained, this.models.stop()]);
+      // What the models have answered is still on its way to slow readers.
+      await this.#inFlight.none(this.#config.shutdown_seconds * 1000);
       await this.#api?.close();
       await this.#host.dispose();
       await this.#systemd?.close();
@@ -293,6 +301,13 @@ export class Daemon {
     if (base === undefined || dir === undefined) return;
     const id = this.models.idOf(base);
     this.adapters.put({ name: `ft:${id}:graft:${suffix}:${job.id}`, base: id, dir: join(dir, 'adapters'), job: job.id, createdAt: Date.now() });
+  }
+
+  /** Of a fine-tuning job, by the name that its result has or would have. */
+  #checkpointOf(name: string, step: number): { readonly base: string; readonly dir: string; readonly job: string } | undefined {
+    const job = name.slice(name.lastIndexOf(':') + 1);
+    const [record, dir] = [this.fineTuning.get(job), this.runs.directory(job)];
+    return record?.name !== name || dir === undefined ? undefined : { base: record.request.model, dir: join(checkpointsDirOf(dir), `step-${step}`, 'grafts'), job };
   }
 
   /** A fine-tuning job that has not ended, and needs an uploaded file. */

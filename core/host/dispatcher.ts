@@ -95,7 +95,7 @@ export class Dispatcher {
   /** Takes back what a host before this one left running, and begins. */
   async start(): Promise<void> {
     const { queue, runs, log, metrics, holder } = this.#options;
-    const left = await queue.takeBack({ now: Date.now(), holder, lost: lost('The host ended while it ran.') });
+    const left = await queue.takeBack({ now: Date.now(), holder, working: [], lost: lost('The host ended while it ran.') });
     for (const job of left) {
       runs.endAttempt(job.id, job.attempts, { reason: 'The host ended.' });
       metrics.attemptEnded(lost('The host ended.')());
@@ -164,6 +164,7 @@ export class Dispatcher {
     if (this.#somePaused && performance.now() - this.#spaceAt > SPACE_MS) await this.#goOnWhereSpace();
     const now = Date.now();
     for (const job of await queue.expire({ now, holder, lost: lost('Its lease ran out.') })) log.warn(`The lease of ${job.name} (${job.id}) ran out; it is ${job.state} now.`);
+    for (const job of await queue.takeBack({ now, holder, working: [...this.#idToRunning.keys()], lost: lost('How its process ended could not be recorded.') })) log.warn(`${job.name} (${job.id}) has no process any more; it is ${job.state} now.`, { job: job.id });
     // One that was taken from this host while its process lives on waits for that to end.
     const due = (await queue.due(now)).filter(({ id }) => !this.#idToRunning.has(id));
     const { start, waits } = schedule(due, this.taken, capacity, now, rules);
@@ -212,7 +213,7 @@ export class Dispatcher {
     const begun = running;
     const ending = begun.process.ended
       .then((end) => this.#end(begun, end))
-      // Its lease is not renewed any more: it is taken back when the database can be written again.
+      // It is taken back at the next look that can write the database.
       .catch((error: unknown) => log.error(`${name} (${id}) ended, and that can't be recorded: ${reasonOf(error)}`, { job: id }))
       .finally(() => {
         if (this.#idToRunning.get(id) === begun) this.#idToRunning.delete(id);

@@ -5,11 +5,15 @@ import type { Kernel, Logger } from '../contracts/index.ts';
 import { createKernel } from '../kernel/kernel.ts';
 import { API_VERSION } from '../kernel/manifest.ts';
 import { cacheDir } from '../tensor/cache-dir.mjs';
+import { bounded } from './bounded.ts';
 import { KeptBuilds } from './kept-builds.ts';
 import { stderrLogger } from './stderr-log.ts';
 
 /** Graft's own folder: where the built-in plugins and configs are. */
 export const GRAFT_HOME = fileURLToPath(new URL('../..', import.meta.url));
+
+/** Milliseconds that a plugin's code may run before it gives the thread back, at least. */
+const LEAST_MS = 10_000;
 
 /** What a command works with. */
 export interface Host {
@@ -66,6 +70,7 @@ export async function openHost(options: HostOptions = {}): Promise<Host> {
     buildCache: new KeptBuilds(join(cacheDir(), 'builds')),
     watch: options.watch ?? false,
     setupMs: options.setupMs,
+    bounded: (act) => bounded(Math.max(LEAST_MS, options.setupMs ?? 0), act),
   });
   return { kernel, log, cacheDir: cacheDir(), dispose: () => kernel.dispose() };
 }

@@ -71,7 +71,7 @@ export type FromChild =
   /** `swapped`: the config that was ordered is the run's; else the next `swapped` event says so. */
   | { readonly type: 'directory'; readonly dir: string; readonly swapped: boolean }
   | { readonly type: 'event'; readonly at: number; readonly event: RunEvent }
-  | { readonly type: 'log'; readonly level: 'info' | 'warn' | 'error'; readonly message: string }
+  | { readonly type: 'log'; readonly level: 'info' | 'warn' | 'error'; readonly message: string; readonly fields?: Readonly<Record<string, unknown>> }
   /** Where it answers from now on. */
   | { readonly type: 'serving'; readonly url: string }
   | { readonly type: 'counts'; readonly counts: ServeCounts }

@@ -14,6 +14,12 @@ const LOOK_MS = 500;
 const START_MS = 120_000;
 /** Milliseconds that its outputs are read after it has ended. */
 const OUTPUT_MS = 500;
+/** What V8, C++ and Node write last when they can't have more memory. */
+const OUT_OF_MEMORY = /heap out of memory|std::bad_alloc|Array buffer allocation failed|Cannot allocate memory|\bENOMEM\b/;
+/** MiB of its JavaScript heap: more than Node gives it by itself is not asked for. */
+const MOST_HEAP_MB = 4096;
+/** Part of its limit from which a process that the system kills is taken to have been killed for its memory. */
+const NEARLY_ALL = 0.9;
 const TOLD: ReadonlySet<string> = new Set<FromChild['type']>(['beat', 'directory', 'event', 'log', 'serving', 'counts', 'find', 'answer', 'ended']);
 
 export interface Limits {
@@ -61,7 +67,7 @@ export class RunProcess {
 
   constructor(order: Order, limits: Limits, events: RunProcessEvents) {
     this.#limits = limits;
-    this.#child = fork(ENTRY, [], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], execArgv: [], detached: true, env: { ...process.env, NO_COLOR: '1', GRAFT_HOST_PID: String(process.pid) } });
+    this.#child = fork(ENTRY, [], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], execArgv: [`--max-old-space-size=${Math.ceil(Math.min(MOST_HEAP_MB, limits.memoryMb))}`], detached: true, env: { ...process.env, NO_COLOR: '1', GRAFT_HOST_PID: String(process.pid) } });
     this.pid = this.#child.pid ?? -1;
     this.#keepOutput();
     this.#child.on('message', (message: unknown) => {
@@ -152,7 +158,13 @@ export class RunProcess {
     const lastLines = [...this.#lines];
     if (this.#killed !== undefined) return { kind: 'died', exitCode, signal, ...this.#killed, lastLines };
     const how = spawnError !== undefined ? `could not be started: ${spawnError.message}` : signal !== null ? `was ended by ${signal}` : `ended with code ${exitCode}`;
-    return { kind: 'died', exitCode, signal, because: 'crash', reason: `Its process ${how}.${lastLines.length === 0 ? '' : ` It wrote last: ${lastLines.at(-1)!.trim()}`}`, lastLines };
+    const wrote = lastLines.length === 0 ? '' : ` It wrote last: ${lastLines.at(-1)!.trim()}`;
+    const told = lastLines.find((line) => OUT_OF_MEMORY.test(line));
+    if (told !== undefined) return { kind: 'died', exitCode, signal, because: 'memory', reason: `Its process ran out of memory and ${how}: ${told.trim()}.`, lastLines };
+    if (signal === 'SIGKILL' && this.peakBytes > NEARLY_ALL * this.#limits.memoryMb * 2 ** 20) {
+      return { kind: 'died', exitCode, signal, because: 'memory', reason: `Its process ${how} while it used ${Math.ceil(this.peakBytes / 2 ** 20)} MiB of memory, of the ${this.#limits.memoryMb} that it may: the system ran out.${wrote}`, lastLines };
+    }
+    return { kind: 'died', exitCode, signal, because: 'crash', reason: `Its process ${how}.${wrote}`, lastLines };
   }
 }
 

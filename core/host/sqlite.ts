@@ -78,11 +78,19 @@ export class SqliteDatabase implements Database {
   /**
    * Writes a whole copy, which must not exist yet, beside whatever is going on: in a thread, and through a connection of its own, so that no write waits for it. One step copies it all, for a copy
    * in several begins again at each write between them.
+   * @throws GraftError `DATABASE_CORRUPT` where what was copied is damaged
    */
   async copyTo(file: string): Promise<void> {
     const reader = new DatabaseSync(this.#file, { readOnly: true, timeout: BUSY_MS });
     try {
       await backup(reader, file, { rate: -1 });
+      const copy = new DatabaseSync(file, { readOnly: true });
+      try {
+        const check = (copy.prepare('PRAGMA quick_check(1)').get() as SqlRow | undefined)?.['quick_check'];
+        if (check !== 'ok') throw new GraftError('DATABASE_CORRUPT', `The database ${this.#file} is damaged: ${String(check)}.`, { hint: 'The backups of before are kept. Stop the daemon and put the newest one in its place.' });
+      } finally {
+        copy.close();
+      }
     } catch (error) {
       throw this.#told(error);
     } finally {

@@ -28,6 +28,13 @@ export interface Submission {
   readonly suffix?: string;
 }
 
+export interface EnqueueOptions {
+  /** Kept with the jobs. */
+  readonly digest?: string;
+  /** Keeps what else is to be known of the jobs, in the transaction that makes them. */
+  readonly made?: (jobs: readonly Job[]) => void;
+}
+
 export interface SubmissionsOptions {
   readonly queue: Queue;
   readonly kernel: Kernel;
@@ -49,15 +56,12 @@ export class Submissions {
    * A job for each combination of the config's sweep, all of them or none.
    * @throws ConfigError and GraftError for whatever is wrong with the config; `NO_TRAIN`
    */
-  async submit(submission: Submission): Promise<readonly Job[]> {
-    return this.enqueue(await this.resolve(sourceOf(submission)), submission);
+  async submit(submission: Submission, options: EnqueueOptions = {}): Promise<readonly Job[]> {
+    return this.enqueue(await this.resolve(sourceOf(submission)), submission, options);
   }
 
-  /**
-   * The same with a config that has been resolved.
-   * @param digest kept with the jobs
-   */
-  async enqueue(configs: readonly CheckedConfig[], submission: Submission, digest?: string): Promise<readonly Job[]> {
+  /** The same with a config that has been resolved. */
+  async enqueue(configs: readonly CheckedConfig[], submission: Submission, { digest, made }: EnqueueOptions = {}): Promise<readonly Job[]> {
     const { queue, config, capacity, dir } = this.#options;
     const source = sourceOf(submission);
     const first = configs[0]!;
@@ -78,6 +82,7 @@ export class Submissions {
           max_attempts: submission.max_attempts ?? config.job.max_attempts,
           group,
         })),
+        made,
       );
     } catch (error) {
       await Promise.all(prepared.map(({ payload }) => rm(payload.configFile, { force: true })));
@@ -97,7 +102,7 @@ export class Submissions {
 }
 
 /** What its grafts stand on. */
-function baseOf({ resolved }: CheckedConfig): Pick<RunPayload, 'base'> {
+export function baseOf({ resolved }: CheckedConfig): Pick<RunPayload, 'base'> {
   const { load, inject } = resolved as { readonly load?: { readonly model?: unknown }; readonly inject?: readonly unknown[] };
   return typeof load?.model === 'string' && (inject?.length ?? 0) > 0 ? { base: load.model } : {};
 }

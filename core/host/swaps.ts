@@ -12,7 +12,7 @@ import type { CheckProcess, Checks } from './check-process.ts';
 import type { CheckedConfig } from './checked-config.ts';
 import { runPayloadOf, type ConfigSource, type RunPayload } from './run-payload.ts';
 import type { RunStore } from './run-store.ts';
-import { submittedText } from './submissions.ts';
+import { baseOf, submittedText } from './submissions.ts';
 
 export interface SwapRequest {
   /** Absolute path; without it the config that was submitted is read again from where it was. */
@@ -64,7 +64,9 @@ export class Swaps {
     const notes = note === undefined ? [] : [note];
     const id = randomBytes(4).toString('hex');
     const configFile = join(dir, `${payload.runId}.${id}.yaml`);
+    let base: Pick<RunPayload, 'base'> = {};
     const write = async (config: CheckedConfig): Promise<void> => {
+      base = { base: undefined, ...baseOf(config) };
       if (runDir !== undefined && config.runsDir !== dirname(runDir) && request.config !== undefined) notes.push(`The run stays in ${runDir}.`);
       await writeText(configFile, submittedText(source, { ...config.resolved, name: job.name, runs_dir: runDir === undefined ? config.runsDir : dirname(runDir) }));
     };
@@ -82,7 +84,13 @@ export class Swaps {
         }, memoryLeft(job));
       }
       const begun = record !== undefined || job.attempts > 0;
-      const next: RunPayload = { runId: payload.runId, configFile, halvings, source: isRecorded(source, payload) ? payload.source : source, swap: begun ? { id, back: backOf(payload, record) } : undefined };
+      const next: RunPayload = {
+        ...payload,
+        ...base,
+        ...{ configFile, halvings, note: undefined },
+        source: isRecorded(source, payload) ? payload.source : source,
+        swap: begun ? { id, back: backOf(payload, record) } : undefined,
+      };
       const swapped = await queue.swap(job.id, { ...next });
       if (swapped === undefined || !begun) await rm(swapped === undefined ? configFile : payload.configFile, { force: true });
       return swapped && { job: swapped, notes };

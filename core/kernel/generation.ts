@@ -38,19 +38,19 @@ export class Generation {
    */
   static async prepare(build: Build, number: number, tokenToProvider: ReadonlyMap<string, Generation>, configs: readonly unknown[], options: KernelOptions): Promise<Generation> {
     const info: GenerationInfo = { plugin: build.id, version: build.manifest.version, hash: build.hash, number };
-    const log = options.log.child({ plugin: build.id });
+    const [log, bounded] = [options.log.child({ plugin: build.id }), options.bounded ?? (<T>(act: () => T): T => act())];
     const scope = createScope(`${build.id} generation ${number}`, log, options.disposeMs);
     try {
       for (const [name, provider] of tokenToProvider) scope.own(`${name} generation ${provider.info.number}`, provider.acquire('dependent').release);
       const { container, tsyringe, dispose } = createContainer();
       scope.own('injection container', dispose);
       const began = performance.now();
-      const exported = await blame(build, 'PLUGIN_EVALUATE', 'failed when its code was run', () => evaluate(build, options.hostModules, tsyringe));
+      const exported = await blame(build, 'PLUGIN_EVALUATE', 'failed when its code was run', () => bounded(() => evaluate(build, options.hostModules, tsyringe)));
       const definition = checkDefinition(build.id, exported, build.manifest);
       checkConfigs(build.id, definition.config, configs);
       const evaluated = performance.now();
       const needs = Object.fromEntries(Object.entries(definition.needs).map(([key, { name }]) => [key, tokenToProvider.get(name)!.value]));
-      const setup = blame(build, 'PLUGIN_SETUP', 'failed in its setup', () => definition.setup({ needs, scope, log, container, generation: info }));
+      const setup = blame(build, 'PLUGIN_SETUP', 'failed in its setup', () => bounded(() => definition.setup({ needs, scope, log, container, generation: info })));
       const value = await within(options.setupMs ?? 10_000, build.id, setup);
       checkHooks(build.id, value, build.manifest);
       return new Generation(build, info, definition.config, value, scope, { evaluateMs: evaluated - began, setupMs: performance.now() - evaluated });

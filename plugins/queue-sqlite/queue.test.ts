@@ -93,7 +93,8 @@ describe('a queue', () => {
     const lost = () => ({ state: 'waiting', reason: 'The host ended.', dueAt: 0, counts: false }) as const;
     expect(await queue.expire({ now: 5_000_000_000_000, holder: 'another', lost })).toMatchObject([{ id: mine }]);
     await claimed(mine);
-    expect(await queue.takeBack({ now: Date.now(), holder: HOLDER, lost })).toMatchObject([{ id: mine, state: 'waiting', attempts: 2, charged: 0 }]);
+    expect(await queue.takeBack({ now: Date.now(), holder: HOLDER, working: [mine], lost })).toEqual([]);
+    expect(await queue.takeBack({ now: Date.now(), holder: HOLDER, working: [], lost })).toMatchObject([{ id: mine, state: 'waiting', attempts: 2, charged: 0 }]);
     expect(await queue.get(other)).toMatchObject({ state: 'running' });
   });
 
@@ -200,7 +201,7 @@ describe('a queue', () => {
     await claimed(id);
     await queue.swap(id, { runId: 'b' });
     const lost = () => ({ state: 'waiting', reason: 'The host ended.', dueAt: 0, counts: false }) as const;
-    expect(await queue.takeBack({ now: Date.now(), holder: HOLDER, lost })).toMatchObject([{ id, state: 'waiting', payload: { runId: 'b' } }]);
+    expect(await queue.takeBack({ now: Date.now(), holder: HOLDER, working: [], lost })).toMatchObject([{ id, state: 'waiting', payload: { runId: 'b' } }]);
   });
 
   it('lists newest first, by state and group, a page after another', async () => {

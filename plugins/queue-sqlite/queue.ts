@@ -20,8 +20,12 @@ export class SqliteQueue implements Queue {
     database.migrate('queue-sqlite', STEPS);
   }
 
-  async submit(specs: readonly JobSpec[]): Promise<readonly Job[]> {
-    return this.#db.transaction(() => specs.map((spec) => this.#insert(spec)));
+  async submit(specs: readonly JobSpec[], made?: (jobs: readonly Job[]) => void): Promise<readonly Job[]> {
+    return this.#db.transaction(() => {
+      const jobs = specs.map((spec) => this.#insert(spec));
+      made?.(jobs);
+      return jobs;
+    });
   }
 
   async get(id: string): Promise<Job | undefined> {
@@ -74,8 +78,8 @@ export class SqliteQueue implements Queue {
     return this.#lose("state = 'running' AND lease_holder <> :holder AND lease_expires_at < :now", { now, holder }, now, lost);
   }
 
-  async takeBack({ now, holder, lost }: { readonly now: number; readonly holder: string; readonly lost: (job: Job) => Outcome }): Promise<readonly Job[]> {
-    return this.#lose("state = 'running' AND lease_holder = :holder", { holder }, now, lost);
+  async takeBack({ now, holder, working, lost }: { readonly now: number; readonly holder: string; readonly working: readonly string[]; readonly lost: (job: Job) => Outcome }): Promise<readonly Job[]> {
+    return this.#lose("state = 'running' AND lease_holder = :holder AND id NOT IN (SELECT value FROM json_each(:working))", { holder, working: JSON.stringify(working) }, now, lost);
   }
 
   async cancel(id: string, reason: string): Promise<Job | undefined> {

@@ -43,6 +43,8 @@ export async function startServer({ config, models, log, signal, scope, emit }: 
   return { url, close };
 }
 
+const REQUEST_ID = /^req_[0-9a-f]{32}$/;
+
 /** @param draining fires when the server begins to close */
 function application(context: ServerContext, draining: AbortSignal): FastifyInstance {
   const app = fastify({
@@ -51,7 +53,8 @@ function application(context: ServerContext, draining: AbortSignal): FastifyInst
     forceCloseConnections: 'idle',
     // A request that has arrived is answered, also while the server closes.
     return503OnClosing: false,
-    genReqId: () => `req_${randomUUID().replaceAll('-', '')}`,
+    // The host's, where it hands the request on: one name in its answer, here and in both logs.
+    genReqId: ({ headers }) => (typeof headers['x-request-id'] === 'string' && REQUEST_ID.test(headers['x-request-id']) ? headers['x-request-id'] : `req_${randomUUID().replaceAll('-', '')}`),
     // An address that can't be decoded gets past no hook.
     frameworkErrors: (error, request, reply) => {
       const told = ofFastify(error) ?? toApiError(error, context, request.id);

@@ -135,7 +135,7 @@ describe('a daemon that serves', () => {
     const text = await metrics();
     expect(text).toMatch(/graft_requests_total\{route="\/v1\/completions",model="tiny",status="200"\} \d{2,}/);
     expect(text).toMatch(/graft_time_to_first_token_seconds_count\{model="tiny"\} \d{2,}/);
-    expect(text).toMatch(/graft_adapter_loads\{model="tiny",result="evictions"\} [1-9]/);
+    expect(text).toMatch(/graft_adapter_loads_total\{model="tiny",result="evictions"\} [1-9]/);
     expect(text).toMatch(/graft_model_up\{model="tiny"\} 1/);
     expect((await fetch(`${test.daemon().url}/ready`)).status).toBe(200);
   });

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { readDaemonConfig } from '../../host/daemon-config.ts';
 import { stderrLogger } from '../../host/stderr-log.ts';
+import { reasonOf } from '../../kernel/errors.ts';
 import { EXIT } from '../exit.ts';
 
 interface DaemonOptions {
@@ -22,6 +23,8 @@ async function daemon({ config: file, json }: DaemonOptions): Promise<void> {
   const config = await readDaemonConfig(file);
   const log = json === true || !process.stderr.isTTY ? (await import('../../host/json-log.ts')).jsonLogger() : stderrLogger('info');
   const { Daemon } = await import('../../host/daemon.ts');
+  // A plugin's stray timer or promise is not to end what has nothing to do with it.
+  for (const event of ['uncaughtException', 'unhandledRejection'] as const) process.on(event, (error: unknown) => log.error(`Something failed that nobody waited for: ${reasonOf(error)}`, { event, stack: error instanceof Error ? error.stack : undefined }));
   const running = await Daemon.start(config, log);
   const { cpu, memory_mb, gpu_memory_mb } = running.capacity;
   log.info(`The daemon listens on ${running.url}; runs may take ${cpu} cores, ${memory_mb} MiB of memory and ${gpu_memory_mb} MiB of GPU memory. State is in ${config.state_dir}.`);

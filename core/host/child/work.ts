@@ -87,9 +87,20 @@ function diskCode(error: unknown): string | undefined {
   return undefined;
 }
 
+/** What can be sent of a log line's fields. */
+function plain(fields: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  try {
+    return JSON.parse(JSON.stringify(fields)) as Readonly<Record<string, unknown>>;
+  } catch {
+    return {};
+  }
+}
+
 /** Logs to the host. */
 export function tellingLogger(tell: (message: FromChild) => void): Logger {
-  const log = (level: 'info' | 'warn' | 'error') => (message: string): void => tell({ type: 'log', level, message });
-  const logger: Logger = { debug: () => undefined, info: log('info'), warn: log('warn'), error: log('error'), child: () => logger };
-  return logger;
+  const withFields = (fields: Readonly<Record<string, unknown>>): Logger => {
+    const log = (level: 'info' | 'warn' | 'error') => (message: string, own?: Readonly<Record<string, unknown>>): void => tell({ type: 'log', level, message, fields: plain({ ...fields, ...own }) });
+    return { debug: () => undefined, info: log('info'), warn: log('warn'), error: log('error'), child: (own) => withFields({ ...fields, ...own }) };
+  };
+  return withFields({});
 }

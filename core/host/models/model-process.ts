@@ -11,6 +11,8 @@ const RESTART_MS = 1000;
 const LONGEST_RESTART_MS = 60_000;
 /** Milliseconds after which a death is a new misfortune rather than the same one again. */
 const STEADY_MS = 60_000;
+/** Requests that wait for it to be served; one more is told to come again. */
+const MOST_WAITING = 256;
 
 export interface ModelProcessOptions {
   readonly order: Omit<ServeOrder, 'apiKey'>;
@@ -20,9 +22,11 @@ export interface ModelProcessOptions {
   /** Milliseconds that answers in flight have when it ends. */
   readonly stopMs: number;
   readonly log: Logger;
-  /** The folder of an adapter of this base. */
+  /** The folder of an adapter of this base. @throws GraftError where it leads to where it may not */
   find(model: string): string | undefined;
   counted(counts: ServeCounts): void;
+  /** Is told when the process has ended. */
+  fell(): void;
 }
 
 /** Where it answers, and with which key. */
@@ -43,7 +47,7 @@ export class ModelProcess {
   #state: ModelState = 'starting';
   #reason: string | undefined;
   #restarts = 0;
-  #waiting: (() => void)[] = [];
+  readonly #waiting = new Set<() => void>();
   #asked = 0;
   readonly #numberToAnswer = new Map<number, (error: GraftError | undefined) => void>();
 
@@ -72,15 +76,21 @@ export class ModelProcess {
 
   /**
    * Where it answers, as soon as it does.
-   * @throws GraftError `MODEL_NOT_READY` where it has failed for good or is still starting when the signal fires
+   * @throws GraftError `MODEL_FAILED` where it has ended for good, `MODEL_NOT_READY` where it is still starting when the signal fires, `MODEL_BUSY`
    */
   async serving(signal: AbortSignal): Promise<Serving> {
     while (this.#serving === undefined) {
-      if (this.#state === 'failed' || this.#state === 'stopped') throw new GraftError('MODEL_NOT_READY', `The model ${this.id} is not served: ${this.#reason ?? 'it was stopped.'}`);
+      if (this.#state === 'failed' || this.#state === 'stopped') throw new GraftError('MODEL_FAILED', `The model ${this.id} is not served: ${this.#reason ?? 'it was stopped.'}`);
       if (signal.aborted) throw new GraftError('MODEL_NOT_READY', `The model ${this.id} is not ready yet: it is ${this.#state}.${this.#reason === undefined ? '' : ` ${this.#reason}`}`);
+      if (this.#waiting.size >= MOST_WAITING) throw new GraftError('MODEL_BUSY', `The model ${this.id} is ${this.#state}, and ${MOST_WAITING} requests wait for it already.`);
       await new Promise<void>((resolve) => {
-        this.#waiting.push(resolve);
-        signal.addEventListener('abort', () => resolve(), { once: true });
+        const wake = (): void => {
+          this.#waiting.delete(wake);
+          signal.removeEventListener('abort', wake);
+          resolve();
+        };
+        this.#waiting.add(wake);
+        signal.addEventListener('abort', wake, { once: true });
       });
     }
     return this.#serving;
@@ -154,7 +164,7 @@ export class ModelProcess {
   }
 
   #told(message: Exclude<FromChild, { readonly type: 'beat' | 'ended' }>, apiKey: string): void {
-    const { log, find, counted } = this.#options;
+    const { log, counted } = this.#options;
     if (message.type === 'serving') {
       const first = this.#serving === undefined;
       this.#serving = { url: message.url, apiKey };
@@ -164,11 +174,21 @@ export class ModelProcess {
       if (first) log.info(`The model ${this.id} is served.`, { model: this.id, pid: this.pid });
       this.#wake();
     } else if (message.type === 'counts') counted(message.counts);
-    else if (message.type === 'log') log[message.level](message.message, { model: this.id });
-    else if (message.type === 'find') this.#process?.send({ type: 'found', number: message.number, dir: find(message.model) });
+    else if (message.type === 'log') log[message.level](message.message, { ...message.fields, model: this.id });
+    else if (message.type === 'find') this.#process?.send({ type: 'found', number: message.number, dir: this.#find(message.model) });
     else if (message.type === 'answer') {
       const { error } = message;
       this.#answer(message.number, error === undefined ? undefined : new GraftError(error.code ?? 'ADAPTER_BROKEN', error.message));
+    }
+  }
+
+  #find(model: string): string | undefined {
+    const { find, log } = this.#options;
+    try {
+      return find(model);
+    } catch (error) {
+      log.warn(`The adapter ${model} is not served: ${reasonOf(error)}`, { model: this.id });
+      return undefined;
     }
   }
 
@@ -176,6 +196,7 @@ export class ModelProcess {
   #fall(): void {
     this.#serving = undefined;
     this.#process = undefined;
+    this.#options.fell();
     for (const number of [...this.#numberToAnswer.keys()]) this.#answer(number, new GraftError('MODEL_NOT_READY', `The process of the model ${this.id} has ended.`));
   }
 
@@ -185,6 +206,6 @@ export class ModelProcess {
   }
 
   #wake(): void {
-    for (const resolve of this.#waiting.splice(0)) resolve();
+    for (const wake of [...this.#waiting]) wake();
   }
 }

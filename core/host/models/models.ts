@@ -1,5 +1,5 @@
 /** All that can be asked for by `model`: the bases that the daemon serves, and the adapters on them. */
-import { realpathSync } from 'node:fs';
+import { existsSync, readdirSync, realpathSync } from 'node:fs';
 import { basename, isAbsolute, join, resolve, sep } from 'node:path';
 import type { Logger } from '../../contracts/index.ts';
 import { GraftError } from '../../kernel/errors.ts';
@@ -17,6 +17,10 @@ export interface ModelsOptions {
   readonly adapters: AdapterStore;
   readonly log: Logger;
   counted?(base: string, counts: ServeCounts): void;
+  /** Is told that the process of a base has ended. */
+  fell?(base: string): void;
+  /** A checkpoint of a run that has not succeeded, by the name that its result would have. */
+  checkpoint?(name: string, step: number): Pick<AdapterRecord, 'base' | 'dir' | 'job'> | undefined;
 }
 
 /** As `/v1/models` tells it. */
@@ -49,6 +53,7 @@ export class Models {
           log: log.child({ model: id }),
           find: (model) => this.#dirOf(model, id),
           counted: (counts) => options.counted?.(id, counts),
+          fell: () => options.fell?.(id),
         }),
       );
     }
@@ -72,6 +77,14 @@ export class Models {
   list(): readonly KnownModel[] {
     const adapters = this.#options.adapters.list().filter(({ base }) => this.#idToProcess.has(base));
     return [...[...this.#idToProcess.keys()].map((id) => ({ id, created: this.#since, parent: undefined })), ...adapters.map(({ name, base, createdAt }) => ({ id: name, created: Math.floor(createdAt / 1000), parent: base }))];
+  }
+
+  /** One that is listed, or a run's checkpoint. */
+  get(id: string): KnownModel | undefined {
+    const listed = this.list().find((model) => model.id === id);
+    if (listed !== undefined) return listed;
+    const checkpoint = this.#adapter(id);
+    return checkpoint === undefined || !this.#idToProcess.has(checkpoint.base) || !existsSync(checkpoint.dir) ? undefined : { id, created: Math.floor(checkpoint.createdAt / 1000), parent: checkpoint.base };
   }
 
   /** The process that answers for a model; undefined where there is no such model here. */
@@ -126,13 +139,20 @@ export class Models {
     const found = adapters.get(model);
     if (found !== undefined) return found;
     const checkpoint = /^(.+):ckpt-step-(\d+)$/.exec(model);
-    const of = checkpoint === null ? undefined : adapters.get(checkpoint[1]!);
-    return of?.job === undefined ? undefined : { ...of, name: model, dir: join(of.dir, '..', 'checkpoints', `step-${checkpoint![2]!}`, 'grafts') };
+    if (checkpoint === null) return undefined;
+    const [, name, step] = checkpoint as unknown as readonly [string, string, string];
+    const of = adapters.get(name);
+    if (of !== undefined) return of.job === undefined ? undefined : { ...of, name: model, dir: join(of.dir, '..', 'checkpoints', `step-${step}`, 'grafts') };
+    const made = this.#options.checkpoint?.(name, Number(step));
+    return made === undefined ? undefined : { ...made, name: model, createdAt: Date.now() };
   }
 
   #dirOf(model: string, base: string): string | undefined {
     const record = this.#adapter(model);
-    return record?.base === base ? record.dir : undefined;
+    if (record?.base !== base) return undefined;
+    // What a folder of somebody else leads to may have changed since it was taken in.
+    if (record.job === undefined && existsSync(record.dir)) this.#allowed(record.dir);
+    return record.dir;
   }
 
   /** The folder that a path leads to, through every link, where that is inside one of the roots. */
@@ -148,7 +168,12 @@ export class Models {
       if (roots.some((root) => resolve(path).startsWith(root + sep))) throw new GraftError('ADAPTER_MISSING', `${path} does not exist.`);
       throw forbidden(path);
     }
-    if (!roots.some((root) => real.startsWith(realRoot(root) + sep))) throw forbidden(path);
+    const isInside = (each: string): boolean => roots.some((root) => each.startsWith(realRoot(root) + sep));
+    if (!isInside(real)) throw forbidden(path);
+    for (const entry of readdirSync(real, { recursive: true, withFileTypes: true })) {
+      const file = join(entry.parentPath, entry.name);
+      if (entry.isSymbolicLink() && existsSync(file) && !isInside(realpathSync(file))) throw forbidden(file);
+    }
     return real;
   }
 

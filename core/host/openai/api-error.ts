@@ -33,6 +33,8 @@ export const noSuchModel = (id: string): ApiError => new ApiError(404, `The mode
 
 const STATUS_OF_CODE: Readonly<Record<string, readonly [status: number, type: ErrorType]>> = {
   MODEL_NOT_READY: [503, 'server_error'],
+  MODEL_FAILED: [503, 'server_error'],
+  MODEL_BUSY: [429, 'rate_limit_error'],
   MODEL_UNKNOWN: [404, 'invalid_request_error'],
   PATH_FORBIDDEN: [403, 'permission_error'],
   ADAPTER_EXISTS: [400, 'invalid_request_error'],
@@ -46,13 +48,18 @@ const STATUS_OF_CODE: Readonly<Record<string, readonly [status: number, type: Er
   ORIGIN_FORBIDDEN: [403, 'permission_error'],
 };
 
+/** Of these the next try would be told the same. */
+const LASTING: ReadonlySet<string> = new Set(['DISK_FULL', 'MODEL_FAILED', 'ADAPTER_BROKEN']);
+const NO_SPACE: ReadonlySet<string | undefined> = new Set(['ENOSPC', 'EDQUOT']);
+
 /** @param failed is told of what nobody foresaw, which the client is not */
 export function toApiError(error: unknown, requestId: string, failed: (error: unknown) => void): ApiError {
   if (error instanceof ApiError) return error;
+  if (NO_SPACE.has((error as NodeJS.ErrnoException).code)) return new ApiError(507, 'The disk is full; nothing was kept.', 'server_error', null, 'disk_full', NO_RETRY);
   if (GraftError.is(error)) {
     const [status, type] = STATUS_OF_CODE[error.code] ?? [400, 'invalid_request_error'];
     const message = error.hint === undefined ? error.message : `${error.message} ${error.hint}`;
-    return new ApiError(status, message, type, null, error.code.toLowerCase(), status === 507 ? NO_RETRY : status === 503 ? { 'retry-after': '1' } : {});
+    return new ApiError(status, message, type, null, error.code.toLowerCase(), LASTING.has(error.code) ? NO_RETRY : status === 503 || status === 429 ? { 'retry-after': '1' } : {});
   }
   const { statusCode, validation } = error as { readonly statusCode?: number; readonly validation?: readonly Complaint[] };
   if (statusCode === 413) return new ApiError(413, 'The request body is too large.', 'invalid_request_error', null, 'body_too_large');

@@ -1,7 +1,7 @@
 /** Uploaded files: their bytes in a folder under their ids, what is known of them in the database. */
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream, mkdirSync, readdirSync, renameSync, rmSync, type ReadStream } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open, type FileHandle } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import type { Database, SqlRow } from '../../contracts/index.ts';
@@ -81,8 +81,9 @@ export class FileStore {
     const path = join(this.#dir, `${randomBytes(12).toString('hex')}${RECEIVING}`);
     const hash = createHash('sha256');
     let [bytes, head] = [0, Buffer.alloc(0)];
-    const file = await open(path, 'wx', 0o600);
+    let file: FileHandle | undefined;
     try {
+      file = await open(path, 'wx', 0o600);
       for await (const piece of stream) {
         const chunk = piece as Buffer;
         bytes += chunk.length;
@@ -91,7 +92,8 @@ export class FileStore {
         if (this.#bytes > this.#totalBytes) throw new GraftError('STORE_FULL', `All files together may have ${this.#totalBytes} bytes, and with this one they have more.`, { hint: 'Delete some.' });
         if (head.length < 16) head = Buffer.concat([head, chunk]).subarray(0, 16);
         hash.update(chunk);
-        await file.write(chunk);
+        // A disk that is all but full takes a part of it without a word.
+        for (let written = 0; written < chunk.length; ) written += (await file.write(chunk, written)).bytesWritten;
       }
       await file.sync();
       await file.close();
@@ -100,7 +102,7 @@ export class FileStore {
       return received;
     } catch (error) {
       this.#bytes -= bytes;
-      await file.close().catch(() => undefined);
+      await file?.close().catch(() => undefined);
       rmSync(path, { force: true });
       throw diskFull(error);
     }

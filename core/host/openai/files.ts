@@ -110,7 +110,7 @@ async function receive(request: FastifyRequest, files: FileStore, most: number, 
       const next = await Promise.race([parts.next(), tooMuch]);
       if (next.done === true) return upload;
       const part = next.value;
-      if (part.type === 'field') fields.set(part.fieldname, String(part.value));
+      if (part.type === 'field' && part.fieldname === 'purpose') fields.set(part.fieldname, String(part.value));
       else if (part.fieldname === 'file') upload = { filename: nameOf(part.filename), received: await files.receive((coming = part.file), most) };
       else throw invalid(`Unrecognized request argument supplied: ${part.fieldname}`, part.fieldname, 'unknown_parameter');
     }

@@ -14,7 +14,7 @@ import type { ServedBase } from '../daemon-config.ts';
 import type { JobAction } from '../job-action.ts';
 import { baseId } from '../models/models.ts';
 import type { RunStore } from '../run-store.ts';
-import type { Submission } from '../submissions.ts';
+import type { EnqueueOptions, Submission } from '../submissions.ts';
 import { ApiError, invalid } from './api-error.ts';
 import { bodyHash, idempotencyKey, isRetry, RETRY_WINDOW_MS } from './retries.ts';
 import { eventObject, TOLD_EVENTS, type EventObject } from './fine-tuning-event.ts';
@@ -35,7 +35,7 @@ export interface FineTuningOptions {
   readonly configsDir: string;
   /** Absolute; where run directories are made. */
   readonly runsDir: string;
-  submit(submission: Submission): Promise<readonly Job[]>;
+  submit(submission: Submission, options?: EnqueueOptions): Promise<readonly Job[]>;
   job(id: string): Promise<DescribedJob | undefined>;
   act(action: JobAction, id: string): Promise<Job | undefined>;
   schema: SchemaOf;
@@ -56,7 +56,9 @@ export function fineTuningRoutes(app: FastifyInstance, options: FineTuningOption
     const turn = creating.then(async () => {
       const hash = bodyHash(request.body);
       const key = idempotencyKey(request);
-      const before = (key === undefined ? undefined : store.byKey(key)) ?? (isRetry(request) ? store.byBody(hash, Date.now() - RETRY_WINDOW_MS) : undefined);
+      const named = key === undefined ? undefined : store.byKey(key);
+      if (named !== undefined && named.bodyHash !== hash) throw new ApiError(400, `The idempotency key ${JSON.stringify(key)} was sent before with another body.`, 'invalid_request_error', null, 'idempotency_key_reused');
+      const before = named ?? (isRetry(request) ? store.byBody(hash, Date.now() - RETRY_WINDOW_MS) : undefined);
       return before ?? create(options, request.body, { bodyHash: hash, idempotencyKey: key });
     });
     creating = turn.catch(() => undefined);
@@ -132,14 +134,15 @@ async function create({ store, files, bases, configsDir, runsDir, submit, schema
   const config = join(configsDir, `${newRunId('request')}.yaml`);
   try {
     await writeText(config, stringify(runConfigOf(body, base, paths, { name, seed, runsDir })));
-    const [job] = await submit({ config, suffix: suffix ?? '' });
     const { model, training_file, validation_file = null, metadata = null, method } = body;
     const hyperparameters = { n_epochs: 'auto', batch_size: 'auto', learning_rate_multiplier: 'auto', ...hyperparametersOf(body) };
     const type = method?.type ?? 'supervised';
     const request = { model, training_file, validation_file, suffix: suffix ?? null, seed, hyperparameters, method: { type, [type]: { hyperparameters } }, metadata };
-    const record: FineTuningRecord = { ...retry, jobId: job!.id, request, name: `ft:${model}:graft:${suffix ?? ''}:${job!.id}`, createdAt: Date.now() };
-    store.add(record);
-    return record;
+    const recordOf = (jobId: string): FineTuningRecord => ({ ...retry, jobId, request, name: `ft:${model}:graft:${suffix ?? ''}:${jobId}`, createdAt: Date.now() });
+    let record: FineTuningRecord | undefined;
+    // In one transaction with the job: a host that is killed leaves both or none.
+    await submit({ config, suffix: suffix ?? '' }, { made: ([job]) => store.add((record = recordOf(job!.id))) });
+    return record!;
   } catch (error) {
     // The config was made here: its places mean nothing to whoever asked.
     if (GraftError.is(error) && error.code !== 'DRAINING' && error.code !== 'DISK_FULL') throw invalid(error.message.replaceAll(`${config}:`, 'the config of the request:').replaceAll(config, 'the config of the request'), null, error.code.toLowerCase());

@@ -4,20 +4,25 @@ import { Type } from 'typebox';
 import type { Logger } from '../../contracts/index.ts';
 import type { KnownModel, Models } from '../models/models.ts';
 import { ApiError, invalid, noSuchModel } from './api-error.ts';
-import { forward, type Forwarded } from './proxy.ts';
+import { forward } from './proxy.ts';
 
 /** Milliseconds that a request waits for a model that is still loading. */
 const PATIENCE_MS = 120_000;
 export const INFERENCE_ROUTES = ['/v1/chat/completions', '/v1/completions', '/v1/embeddings'] as const;
 export const INFERENCE_BODY_LIMIT = 8 * 2 ** 20;
 
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The base that answers it; empty where none was asked. */
+    base: string;
+  }
+}
+
 export interface InferenceOptions {
   readonly models: Models;
   readonly log: Logger;
   /** Whether nothing more is taken. */
   draining(): boolean;
-  /** Is told of each request that was answered. */
-  answered?(route: string, base: string, forwarded: Forwarded): void;
 }
 
 const loadBody = Type.Object(
@@ -38,7 +43,7 @@ export function inferenceRoutes(app: FastifyInstance, options: InferenceOptions)
   app.get('/v1/models', async () => ({ object: 'list', data: models.list().map(described) }));
   // A wildcard, since an id may have slashes; clients send them as %2F, people as they are.
   app.get<{ Params: { '*': string } }>('/v1/models/*', async ({ params }) => {
-    const found = models.list().find(({ id }) => id === params['*']);
+    const found = models.get(params['*']);
     if (found === undefined) throw noSuchModel(params['*']);
     return described(found);
   });
@@ -62,16 +67,15 @@ export function inferenceRoutes(app: FastifyInstance, options: InferenceOptions)
 const described = ({ id, created, parent }: KnownModel): object => ({ id, object: 'model', created, owned_by: 'graft', ...(parent === undefined ? {} : { parent }) });
 
 /** The body goes on as it came: what is in it is the serve plugin's to judge. */
-async function infer({ models, draining, answered }: InferenceOptions, route: string, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+async function infer({ models, draining }: InferenceOptions, route: string, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const body = request.body as { readonly model?: unknown } | undefined;
   if (typeof body !== 'object' || body === null) throw invalid('The request body must be a JSON object.');
   if (typeof body.model !== 'string') throw invalid("Missing required parameter: 'model'.", 'model', 'missing_required_parameter');
   if (draining()) throw new ApiError(503, 'The daemon is ending.', 'server_error', null, 'shutting_down', { 'retry-after': '5' });
   const process = models.processOf(body.model);
   if (process === undefined) throw noSuchModel(body.model);
-  const gone = goneSignal(reply);
-  const forwarded = await forward(process, request, JSON.stringify(body), reply, process.state === 'serving' ? gone : AbortSignal.any([gone, AbortSignal.timeout(PATIENCE_MS)]));
-  answered?.(route, process.id, forwarded);
+  request.base = process.id;
+  await forward(process, route, request, JSON.stringify(body), reply, goneSignal(reply), PATIENCE_MS);
   return reply;
 }
 

@@ -2,6 +2,8 @@
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from '../../contracts/index.ts';
 import { reasonOf } from '../../kernel/errors.ts';
+import type { InFlight } from '../in-flight.ts';
+import type { Answered } from '../models/serving-metrics.ts';
 import type { Access } from '../trust/access.ts';
 import type { Scope } from '../trust/api-keys.ts';
 import { ApiError, toApiError } from './api-error.ts';
@@ -12,6 +14,9 @@ import { INFERENCE_ROUTES, inferenceRoutes, type InferenceOptions } from './infe
 /** What the routes stand on, beside who may use them. */
 export interface OpenAiParts extends InferenceOptions, FileOptions {
   readonly log: Logger;
+  readonly inFlight: InFlight;
+  /** Is told of each request when its answer is complete, or its client gone. */
+  answered(answered: Answered): void;
   readonly fineTuning: FineTuningOptions;
 }
 
@@ -32,9 +37,17 @@ function scopeOf(method: string, route: string): Scope | undefined {
 /** To be registered in a context of its own, so that its error handler is for these routes alone. */
 export async function openAiRoutes(app: FastifyInstance, options: OpenAiOptions): Promise<void> {
   app.addHook('onRequest', async (request, reply) => {
+    options.inFlight.begin();
     void reply.header('x-request-id', request.id);
     if (options.access.shareWithPages(request, reply)) return reply.status(204).send();
     options.access.require(request, scopeOf(request.method, request.routeOptions.url ?? ''));
+  });
+  app.decorateRequest('base', '');
+  app.addHook('onResponse', async (request, { raw, elapsedTime }) => {
+    const answered = { route: request.routeOptions.url ?? UNKNOWN, model: request.base, status: raw.statusCode, seconds: elapsedTime / 1000 };
+    options.inFlight.end();
+    options.answered(answered);
+    options.log.info(`${request.method} ${answered.route} ${raw.statusCode}${raw.writableFinished ? '' : ', and the client went away'}`, { request: request.id, ...(request.base === '' ? {} : { model: request.base }), ms: Math.round(elapsedTime) });
   });
   app.setErrorHandler((error: Error, request, reply) => {
     // Nobody is there to be told.
