@@ -8,8 +8,7 @@ export class InFlight {
   }
 
   end(): void {
-    this.#count = Math.max(0, this.#count - 1);
-    if (this.#count > 0) return;
+    if (--this.#count > 0) return;
     for (const wake of this.#waiting.splice(0)) wake();
   }
 

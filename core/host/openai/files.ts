@@ -111,7 +111,7 @@ async function receive(request: FastifyRequest, files: FileStore, most: number, 
       if (next.done === true) return upload;
       const part = next.value;
       if (part.type === 'field' && part.fieldname === 'purpose') fields.set(part.fieldname, String(part.value));
-      else if (part.fieldname === 'file') upload = { filename: nameOf(part.filename), received: await files.receive((coming = part.file), most) };
+      else if (part.type === 'file' && part.fieldname === 'file') upload = { filename: nameOf(part.filename), received: await files.receive((coming = part.file), most) };
       else throw invalid(`Unrecognized request argument supplied: ${part.fieldname}`, part.fieldname, 'unknown_parameter');
     }
   } catch (error) {

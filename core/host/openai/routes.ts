@@ -1,5 +1,5 @@
 /** OpenAI's API below `/v1`, as one part of the daemon's server with errors of its own form. */
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from '../../contracts/index.ts';
 import { reasonOf } from '../../kernel/errors.ts';
 import type { InFlight } from '../in-flight.ts';
@@ -34,21 +34,27 @@ function scopeOf(method: string, route: string): Scope | undefined {
   return asks ? 'infer' : 'admin';
 }
 
+/** Tells of a request when its answer is complete, or its connection gone. */
+function follow({ inFlight, answered, log }: OpenAiOptions, request: FastifyRequest, { raw }: FastifyReply): void {
+  const began = performance.now();
+  inFlight.begin();
+  raw.once('close', () => {
+    inFlight.end();
+    const [route, ms] = [request.routeOptions.url ?? UNKNOWN, performance.now() - began];
+    answered({ route, model: request.base, status: raw.statusCode, seconds: ms / 1000 });
+    log.info(`${request.method} ${route} ${raw.statusCode}${raw.writableFinished ? '' : ', and the client went away'}`, { request: request.id, ...(request.base === '' ? {} : { model: request.base }), ms: Math.round(ms) });
+  });
+}
+
 /** To be registered in a context of its own, so that its error handler is for these routes alone. */
 export async function openAiRoutes(app: FastifyInstance, options: OpenAiOptions): Promise<void> {
   app.addHook('onRequest', async (request, reply) => {
-    options.inFlight.begin();
+    follow(options, request, reply);
     void reply.header('x-request-id', request.id);
     if (options.access.shareWithPages(request, reply)) return reply.status(204).send();
     options.access.require(request, scopeOf(request.method, request.routeOptions.url ?? ''));
   });
   app.decorateRequest('base', '');
-  app.addHook('onResponse', async (request, { raw, elapsedTime }) => {
-    const answered = { route: request.routeOptions.url ?? UNKNOWN, model: request.base, status: raw.statusCode, seconds: elapsedTime / 1000 };
-    options.inFlight.end();
-    options.answered(answered);
-    options.log.info(`${request.method} ${answered.route} ${raw.statusCode}${raw.writableFinished ? '' : ', and the client went away'}`, { request: request.id, ...(request.base === '' ? {} : { model: request.base }), ms: Math.round(elapsedTime) });
-  });
   app.setErrorHandler((error: Error, request, reply) => {
     // Nobody is there to be told.
     if (reply.raw.destroyed || reply.raw.headersSent) return reply.hijack();
