@@ -16,8 +16,9 @@ const START_MS = 120_000;
 const OUTPUT_MS = 500;
 /** What V8, C++ and Node write last when they can't have more memory. */
 const OUT_OF_MEMORY = /heap out of memory|std::bad_alloc|Array buffer allocation failed|Cannot allocate memory|\bENOMEM\b/;
-/** MiB of its JavaScript heap: more than Node gives it by itself is not asked for. */
+/** MiB of its JavaScript heap: no more than Node gives it by itself, and no less than it starts with. */
 const MOST_HEAP_MB = 4096;
+const LEAST_HEAP_MB = 512;
 /** Part of its limit from which a process that the system kills is taken to have been killed for its memory. */
 const NEARLY_ALL = 0.9;
 const TOLD: ReadonlySet<string> = new Set<FromChild['type']>(['beat', 'directory', 'event', 'log', 'serving', 'counts', 'find', 'answer', 'ended']);
@@ -67,7 +68,7 @@ export class RunProcess {
 
   constructor(order: Order, limits: Limits, events: RunProcessEvents) {
     this.#limits = limits;
-    this.#child = fork(ENTRY, [], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], execArgv: [`--max-old-space-size=${Math.ceil(Math.min(MOST_HEAP_MB, limits.memoryMb))}`], detached: true, env: { ...process.env, NO_COLOR: '1', GRAFT_HOST_PID: String(process.pid) } });
+    this.#child = fork(ENTRY, [], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], execArgv: [`--max-old-space-size=${Math.ceil(Math.min(MOST_HEAP_MB, Math.max(LEAST_HEAP_MB, limits.memoryMb)))}`], detached: true, env: { ...process.env, NO_COLOR: '1', GRAFT_HOST_PID: String(process.pid) } });
     this.pid = this.#child.pid ?? -1;
     this.#keepOutput();
     this.#child.on('message', (message: unknown) => {

@@ -1,4 +1,5 @@
 /** The one file that knows which SQLite it is: @photostructure/sqlite, node:sqlite's API with binaries for every platform in its package. */
+import { rmSync } from 'node:fs';
 import { backup, DatabaseSync, type StatementSyncInstance } from '@photostructure/sqlite';
 import type { Database, SqlParameters, SqlRow } from '../contracts/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
@@ -90,6 +91,8 @@ export class SqliteDatabase implements Database {
         if (check !== 'ok') throw new GraftError('DATABASE_CORRUPT', `The database ${this.#file} is damaged: ${String(check)}.`, { hint: 'The backups of before are kept. Stop the daemon and put the newest one in its place.' });
       } finally {
         copy.close();
+        // A reader makes them beside a file that is in WAL mode.
+        for (const own of ['-wal', '-shm']) rmSync(`${file}${own}`, { force: true });
       }
     } catch (error) {
       throw this.#told(error);

@@ -44,6 +44,10 @@ describe('a queue', () => {
   it('queues all jobs of a submission or none', async () => {
     const broken = { ...SPEC, name: null as unknown as string };
     await expect(queue.submit([SPEC, broken])).rejects.toThrow(/NOT NULL/);
+    const unkept = (): never => {
+      throw new Error('no place for what is to be known of them');
+    };
+    await expect(queue.submit([SPEC, SPEC], unkept)).rejects.toThrow('no place');
     expect(await queue.list()).toEqual([]);
   });
 

@@ -36,4 +36,9 @@ describe("a daemon's config", () => {
     expect(resourcesOf(config, capacity, { cpu: 1 })).toEqual({ cpu: 1, memory_mb: 2000, gpu_memory_mb: 0 });
     expect(resourcesOf(config, capacity, { cpu: 1, memory_mb: 300 })).toEqual({ cpu: 1, memory_mb: 300, gpu_memory_mb: 0 });
   });
+
+  it('leaves runs what the served models do not take', async () => {
+    const config = await readDaemonConfig(written('state_dir: ./state\nmodels: [{ model: ./a, memory_mb: 3000 }, { model: ./b, memory_mb: 1000 }, { model: ./c, serve: false }]\n'));
+    expect([capacityOf(config, 10_000), capacityOf(config, 4000)]).toMatchObject([{ memory_mb: 5000 }, { memory_mb: 400 }]);
+  });
 });

@@ -110,6 +110,29 @@ describe('a run in the daemon', () => {
   });
 });
 
+describe('a plugin that ends its process', () => {
+  it.each([
+    ['by a segmentation fault', "console.error('last words'); process.kill(process.pid, 'SIGSEGV');", { code: 'RUN_CRASHED', reason: 'Its process was ended by SIGSEGV. It wrote last: last words' }, { signal: 'SIGSEGV', lastLines: ['last words'] }],
+    ['when its code is run', '', { code: 'CONFIG_INVALID', reason: expect.stringContaining('failed when its code was run: no good') as string }, { exitCode: 0 }],
+    ['for want of memory', "console.error('FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory'); process.abort();", { code: 'OUT_OF_MEMORY', reason: expect.stringMatching(/^Its process ran out of memory and was ended by SIGABRT: FATAL ERROR/) as string }, { signal: 'SIGABRT' }],
+  ])('%s: the reason is on the run, and nothing else notices', async (_, act, job, attempt) => {
+    const dir = mkdtempSync(join(home, 'ends-'));
+    mkdirSync(join(dir, 'plugins/preprocess-ends'), { recursive: true });
+    writeFileSync(join(dir, 'plugins/preprocess-ends/package.json'), JSON.stringify({ name: 'ends', version: '0.1.0', type: 'module', main: './index.ts', graft: { api: '^1.0.0', stage: 'preprocess', name: 'ends' } }));
+    const code = (first: string): string => `import { definePlugin, Type } from 'graft';\n${first}\nexport default definePlugin({ stage: 'preprocess', config: Type.Object({}), setup: () => ({ preprocess: async ({ input }) => { ${act} return input; } }) });\n`;
+    writeFileSync(join(dir, 'plugins/preprocess-ends/index.ts'), code(''));
+    const file = writeTinyRun(dir, { extra: { plugins: ['./plugins'], preprocess: [{ use: 'ends' }] } });
+    // It begins when there is room for it, with the plugin as it is then.
+    const blocker = await submit({ set: ['train.max_steps=100000'], resources: { cpu: 2 } });
+    await host.untilStep(blocker, 1);
+    const [ends] = await host.daemon().submit({ config: file, max_attempts: 1 });
+    if (act === '') writeFileSync(join(dir, 'plugins/preprocess-ends/index.ts'), code("throw new Error('no good');"));
+    await host.daemon().act('cancel', blocker);
+    expect(await host.until(ends!.id, 'failed')).toMatchObject(job);
+    expect(host.daemon().runs.attempts(ends!.id).at(-1)).toMatchObject(attempt);
+  }, TIMEOUT);
+});
+
 describe('a plugin that never gives the loop back', () => {
   it('is killed after a missed heartbeat, and takes nothing with it', async () => {
     const plugins = join(home, 'plugins');

@@ -3,6 +3,7 @@ import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, rmSync, writeS
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import OpenAI, { toFile } from 'openai';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DaemonClient } from '../../core/host/client.ts';
 import type { DescribedJob } from '../../core/host/daemon.ts';
@@ -10,7 +11,7 @@ import { FullDisk } from '../../core/host/full-disk.ts';
 import { CheckpointFolder } from '../../core/run/checkpoints.ts';
 import { EventLog } from '../../core/run/events.ts';
 import { startDaemon } from '../support/daemon.ts';
-import { writeTinyRun } from '../support/tiny-run.ts';
+import { writeTinyModel, writeTinyRun } from '../support/tiny-run.ts';
 
 const NO_MOUNT = 'A disk that is really full is a tmpfs, and only root may mount one.';
 
@@ -84,6 +85,30 @@ describe('a full disk', () => {
       await host.close();
     }
   }, 600_000);
+
+  it('refuses uploads and jobs with 507, which clients do not send again, and keeps nothing of them', async (test) => {
+    if (!mounted) return test.skip(NO_MOUNT);
+    writeTinyModel(join(home, 'tiny'));
+    const host = await startDaemon({ state_dir: join(disk, 'state'), models: [{ model: join(home, 'tiny'), serve: false }] });
+    try {
+      const client = new OpenAI({ baseURL: `${host.daemon().url}/v1`, apiKey: 'any' });
+      const rows = '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}\n'.repeat(1000);
+      const upload = async (text = rows): Promise<OpenAI.FileObject> => client.files.create({ file: await toFile(Buffer.from(text), 'a.jsonl'), purpose: 'fine-tune' });
+      const kept = await upload();
+      fill();
+      const full = { status: 507, code: 'disk_full', headers: expect.toSatisfy((headers: Headers) => headers.get('x-should-retry') === 'false') as Headers };
+      for (const text of [rows, rows.repeat(20)]) await expect(upload(text)).rejects.toMatchObject(full);
+      await expect(client.fineTuning.jobs.create({ model: 'tiny', training_file: kept.id })).rejects.toMatchObject(full);
+      expect((await client.files.list()).data).toEqual([kept]);
+      expect(await (await client.files.content(kept.id)).text()).toBe(rows);
+      expect((await client.fineTuning.jobs.list()).data).toEqual([]);
+      expect(await host.daemon().queue.list()).toEqual([]);
+      rmSync(join(disk, 'filler'));
+      expect(await upload()).toMatchObject({ bytes: rows.length });
+    } finally {
+      await host.close();
+    }
+  });
 
   it('stops a run that can not write its record, and what a step told is whole or not there', (test) => {
     if (!mounted) return test.skip(NO_MOUNT);

@@ -1,6 +1,10 @@
+import { once } from 'node:events';
 import { cpSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { connect, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -96,9 +100,9 @@ describe('a daemon that serves', () => {
       if (i % 2 === 0) expect(result).toEqual({ status: 'fulfilled', value: alone.get(good[i / 2]!) });
       else {
         expect(result.status).toBe('rejected');
-        const { status, code } = (result as PromiseRejectedResult).reason as { status: number; code: string };
-        expect([status, code]).toEqual(bad[(i - 1) / 2]!.startsWith('missing') ? [404, 'model_not_found'] : [status, code]);
-        expect(status).toBeGreaterThanOrEqual(400);
+        const { status, code, headers } = (result as PromiseRejectedResult).reason as { status: number; code: string; headers: Headers };
+        expect([status, code]).toEqual(bad[(i - 1) / 2]!.startsWith('missing') ? [404, 'model_not_found'] : [422, 'model_not_loadable']);
+        expect(headers.get('retry-after')).toBeNull();
       }
     }
     for (let i = 0; i < 25; i++) expect(test.daemon().models.unload(`corrupt-${i}`)).toBe(true);
@@ -109,6 +113,10 @@ describe('a daemon that serves', () => {
     await expect(load('x', join(dir, 'outside'))).rejects.toMatchObject({ status: 403, code: 'path_forbidden' });
     await expect(load('x', join(dir, 'adapters', '..', 'outside'))).rejects.toMatchObject({ status: 403 });
     await expect(load('x', join(dir, 'adapters', 'link'))).rejects.toMatchObject({ status: 403 });
+    cpSync(join(dir, 'adapters', '0'), join(dir, 'adapters', 'linked'), { recursive: true });
+    rmSync(join(dir, 'adapters', 'linked', 'adapter_model.safetensors'));
+    symlinkSync(join(dir, 'tiny', 'model.safetensors'), join(dir, 'adapters', 'linked', 'adapter_model.safetensors'));
+    await expect(load('x', join(dir, 'adapters', 'linked'))).rejects.toMatchObject({ status: 403, code: 'path_forbidden' });
     await expect(load('x', '/etc/nothing')).rejects.toMatchObject({ status: 403 });
     await expect(load('x', 'adapters/0')).rejects.toMatchObject({ status: 403 });
     await expect(load('x', join(dir, 'adapters', 'none'))).rejects.toMatchObject({ status: 404, code: 'adapter_missing' });
@@ -128,24 +136,54 @@ describe('a daemon that serves', () => {
     await expect(client.models.delete('tiny')).rejects.toMatchObject({ status: 403 });
   });
 
+  it('asks its own processes alone, whatever a request line says', async () => {
+    const asked: string[] = [];
+    const other = createServer((request, response) => {
+      asked.push(request.url!);
+      response.end('{}');
+    }).listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const { port } = other.address() as AddressInfo;
+    const { hostname, port: own, host } = new URL(test.daemon().url);
+    const body = JSON.stringify({ model: 'tiny', prompt: PROMPT, max_tokens: MAX_TOKENS, temperature: 0 });
+    const socket = connect(Number(own), hostname);
+    socket.write(`POST http://127.0.0.1:${port}/v1/completions HTTP/1.1\r\nhost: ${host}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+    const answer = await text(socket);
+    expect(answer).toMatch(/^HTTP\/1\.1 200 /);
+    expect(answer).toContain(JSON.stringify(alone.get('tiny')));
+    expect(asked).toEqual([]);
+    other.close();
+  });
+
   it('measures requests, tokens and adapters for Prometheus', async () => {
     const metrics = async (): Promise<string> => (await fetch(`${test.daemon().url}/metrics`)).text();
     // What the process has counted is told once a second.
     while (!/graft_adapters_loaded\{model="tiny"\} [12]\n/.test(await metrics())) await sleep(100);
-    const text = await metrics();
-    expect(text).toMatch(/graft_requests_total\{route="\/v1\/completions",model="tiny",status="200"\} \d{2,}/);
-    expect(text).toMatch(/graft_time_to_first_token_seconds_count\{model="tiny"\} \d{2,}/);
-    expect(text).toMatch(/graft_adapter_loads_total\{model="tiny",result="evictions"\} [1-9]/);
-    expect(text).toMatch(/graft_model_up\{model="tiny"\} 1/);
+    const measured = await metrics();
+    expect(measured).toMatch(/graft_requests_total\{route="\/v1\/completions",model="tiny",status="200"\} \d{2,}/);
+    expect(measured).toMatch(/graft_time_to_first_token_seconds_count\{model="tiny"\} \d{2,}/);
+    expect(measured).toMatch(/graft_adapter_loads_total\{model="tiny",result="evictions"\} [1-9]/);
+    expect(measured).toMatch(/graft_model_up\{model="tiny"\} 1/);
+    for (const name of ['inter_token_latency_seconds', 'batch_sequences']) expect(measured).toMatch(new RegExp(`graft_${name}_count\\{model="tiny"\\} \\d{2,}`));
+    expect(measured).toMatch(/graft_tokens_total\{model="tiny"\} \d{3,}/);
+    expect(measured).toMatch(/graft_kv_cache_usage_ratio\{model="tiny"\} 0\.\d+/);
+    expect(measured).toMatch(/graft_requests_total\{route="\/v1\/load_lora_adapter",model="",status="403"\} \d/);
+    expect(measured).toMatch(/graft_model_restarts\{model="tiny"\} 0/);
     expect((await fetch(`${test.daemon().url}/ready`)).status).toBe(200);
   });
 
   it('starts the process again that has died, and answers with it', async () => {
     const [process_] = test.daemon().models.processes;
     const pid = process_!.pid!;
+    // One that stands still takes the request, and does not answer it.
+    process.kill(pid, 'SIGSTOP');
+    const asked = ask('tiny').catch((error: unknown) => error);
+    await sleep(300);
     process.kill(pid, 'SIGKILL');
     while (process_!.pid === pid || process_!.state !== 'restarting') await sleep(10);
     expect(process_!.reason).toContain('SIGKILL');
+    // It may be why the process died, so that the next one is not asked.
+    expect(await asked).toMatchObject({ status: 503, code: 'model_process_ended', headers: expect.toSatisfy((headers: Headers) => headers.get('x-should-retry') === 'false') as Headers });
     expect(await ask(nameOf(2))).toBe(alone.get(nameOf(2)));
     expect(process_!.restarts).toBe(1);
   });

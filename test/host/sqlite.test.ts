@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -81,6 +81,21 @@ describe('the state folder', () => {
     const restored = new SqliteDatabase(backup.exec(failure.hint!)![1]!);
     expect(restored.all("SELECT name FROM sqlite_schema WHERE name = 'one'")).toEqual([{ name: 'one' }]);
     restored.close();
+  });
+
+  it('keeps its backups, and makes no other, where it was damaged while it was open', async () => {
+    const state = HostState.open(dir);
+    state.database.migrate('one', ['CREATE TABLE one (a TEXT) STRICT']);
+    for (let i = 0; i < 200; i++) state.database.run('INSERT INTO one (a) VALUES (:a)', { a: 'x'.repeat(1000) });
+    state.database.get('PRAGMA wal_checkpoint(TRUNCATE)');
+    await state.backUp();
+    const file = openSync(join(dir, 'graft.db'), 'r+');
+    writeSync(file, Buffer.alloc(60_000, 7), 0, 60_000, 40_960);
+    closeSync(file);
+    const before = readdirSync(join(dir, 'backups'));
+    await expect(state.backUp(Date.now() + 90_000_000)).rejects.toMatchObject({ code: 'DATABASE_CORRUPT', hint: expect.stringContaining('backups of before') as string });
+    expect(readdirSync(join(dir, 'backups')).filter((name) => name.endsWith('.db'))).toEqual(before);
+    state.close();
   });
 
   it('backs up once a day, and keeps seven', async () => {

@@ -119,6 +119,8 @@ describe('a run', () => {
     await host.until(id, 'succeeded');
     expect(await recordOf(id)).toMatchObject({ swaps: [expect.any(String), expect.any(String)], result: { reason: 'completed' } });
     expect(host.daemon().runs.published()).toMatchObject([{ jobId: id }]);
+    // It is still known what it stands on: its result can be served.
+    expect(host.daemon().adapters.ofJob(id)).toMatchObject({ name: `ft:model:graft:tiny:${id}`, base: 'model' });
     await expect(client.swap(id, {})).rejects.toMatchObject({ code: 'JOB_STATE' });
     await host.daemon().remove(id);
     expect(readdirSync(join(host.dir, 'state/submitted'))).toEqual([]);

@@ -84,6 +84,11 @@ describe('fine-tuning with the openai client', () => {
     expect(await client.fineTuning.jobs.cancel(second.id)).toMatchObject({ id: second.id, status: 'cancelled' });
     await client.fineTuning.jobs.pause(running.id);
     await until(running.id, 'paused');
+    // What a job has learned so far can be asked before it has succeeded.
+    const [{ fine_tuned_model_checkpoint: sofar }] = (await client.fineTuning.jobs.checkpoints.list(running.id)).data as [OpenAI.FineTuning.Jobs.FineTuningJobCheckpoint];
+    expect(await client.models.retrieve(sofar)).toMatchObject({ id: sofar, parent: 'tiny' });
+    expect((await client.chat.completions.create({ model: sofar, messages: [{ role: 'user', content: 'who is number a' }], max_tokens: 4 })).model).toBe(sofar);
+    await expect(client.models.retrieve(sofar.replace(/\d+$/, '77777'))).rejects.toMatchObject({ status: 404 });
     await client.fineTuning.jobs.resume(running.id);
     await until(running.id, 'running');
     await client.fineTuning.jobs.cancel(running.id);
@@ -98,6 +103,7 @@ describe('fine-tuning with the openai client', () => {
     expect(twice.id).not.toBe(first.id);
     const keyed = await Promise.all([1, 2, 3].map(() => create({ graft: paused }, { 'idempotency-key': 'one' })));
     expect(new Set(keyed.map(({ id }) => id)).size).toBe(1);
+    await expect(create({ graft: paused, suffix: 'other' }, { 'idempotency-key': 'one' })).rejects.toMatchObject({ status: 400, code: 'idempotency_key_reused' });
     for (const { id } of [first, twice, keyed[0]!]) await client.fineTuning.jobs.cancel(id).catch(() => undefined);
   });
 
