@@ -77,25 +77,6 @@ describe('a request that is wrong', () => {
     expect(await response.json()).toEqual({ error: { message: `The model 'gpt-4' does not exist. Served here: ${BASE}, ${ADAPTED}, ${BROKEN}.`, type: 'invalid_request_error', param: 'model', code: 'model_not_found' } });
   });
 
-  it('may name a model that is there and can not be loaded: nothing that a retry would help', async () => {
-    let tries = 0;
-    const counting: typeof fetch = (input, init) => {
-      tries++;
-      return fetch(input, init);
-    };
-    const eager = new OpenAI({ baseURL: `${open.server.url}/v1`, apiKey: 'any', maxRetries: 2, fetch: counting });
-    await expect(eager.completions.create({ model: BROKEN, prompt: 'hi' })).rejects.toMatchObject({
-      status: 422,
-      type: 'invalid_request_error',
-      param: 'model',
-      code: 'model_not_loadable',
-      message: `422 The adapter ${BROKEN} can't be served: its weights are cut short`,
-    });
-    expect(tries).toBe(1);
-    // Its neighbours don't know.
-    expect((await eager.completions.create({ model: ADAPTED, prompt: 'hi', max_tokens: 1 })).object).toBe('text_completion');
-  });
-
   it('may nest deeper than a reader can go', async () => {
     const deep = `${'['.repeat(50_000)}${']'.repeat(50_000)}`;
     const response = await open.post('/v1/chat/completions', `{"model":"${BASE}","messages":[{"role":"user","content":"hi"}],"tools":${deep}}`);
