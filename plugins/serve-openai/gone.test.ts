@@ -58,6 +58,16 @@ describe('a client that goes away', () => {
     await expect.poll(() => tf.memory().numTensors, POLL).toBe(tensors);
   });
 
+  it('during embeddings ends them', async () => {
+    const enter = vi.spyOn(Gate.prototype, 'enter');
+    const client = new AbortController();
+    const asked = open.client.embeddings.create({ model: BASE, input: Array.from({ length: 2000 }, () => 'the cat sees a dog.') }, { signal: client.signal });
+    await expect.poll(() => enter.mock.calls.length, POLL).toBe(1);
+    client.abort();
+    await expect(asked).rejects.toBeInstanceOf(OpenAI.APIUserAbortError);
+    await expect.poll(() => open.requests.map(({ status, promptTokens }) => ({ status, promptTokens })), POLL).toEqual([{ status: 499, promptTokens: 0 }]);
+  });
+
   it('leaves its place in line to the next', async () => {
     const enter = vi.spyOn(Gate.prototype, 'enter');
     const { client, stop } = await open.serve({ max_concurrent: 1, max_queue: 1 });

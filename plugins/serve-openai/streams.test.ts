@@ -45,6 +45,14 @@ describe('the chunks of a stream', () => {
     }
   });
 
+  it('say role and reason also of an answer that is empty', async () => {
+    const silent = { ...chat, n: 1, logprobs: true, logit_bias: { 2: 100 } };
+    const whole = await open.client.chat.completions.create(silent);
+    expect(whole.choices[0]).toMatchObject({ finish_reason: 'stop', message: { role: 'assistant', content: '' }, logprobs: { content: [] } });
+    const chunks = await all(await open.client.chat.completions.create({ ...silent, stream: true }));
+    expect(chunks.map(({ choices }) => [choices[0]!.delta.role, choices[0]!.finish_reason])).toEqual([['assistant', null], [undefined, 'stop']]);
+  });
+
   it('are events of a line each, and [DONE]', async () => {
     const response = await open.post('/v1/chat/completions', { ...chat, stream: true });
     expect(response.headers.get('content-type')).toBe('text/event-stream; charset=utf-8');
