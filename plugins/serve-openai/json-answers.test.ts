@@ -36,6 +36,7 @@ const SCHEMAS: Readonly<Record<string, Schema>> = {
   'a choice of words': closed({ colour: { enum: ['red', 'green', 'grün', 'a "quoted"\\ one', '日本 😀'] }, size: { type: 'string', enum: ['S', 'M', 'L'] } }),
   'tables': { type: 'array', items: { type: 'array', items: { enum: [0, 1] }, minItems: 2, maxItems: 2 }, minItems: 3, maxItems: 3 },
   'an empty object': closed({}),
+  'lists that can only be empty': { ...closed({ lists: { type: 'array', items: { $ref: '#/$defs/endless' } } }), $defs: { endless: { type: 'array', items: { $ref: '#/$defs/endless' }, minItems: 1 } } },
 };
 
 const asked = (schema: Schema) => ({ type: 'json_schema', json_schema: { name: 'x', strict: true, schema: schema as Record<string, unknown> } }) as const;
@@ -52,6 +53,14 @@ describe('an answer of a schema', () => {
         expect(validate(message.parsed), `${message.content}: ${JSON.stringify(validate.errors)}`).toBe(true);
       }
     }
+  });
+
+  it('is refused where there is none, rather than begun', async () => {
+    await expect(open.client.chat.completions.create({ ...chat, response_format: asked(closed({ me: { $ref: '#' } })) })).rejects.toMatchObject({
+      status: 400,
+      code: 'invalid_schema',
+      message: "400 Invalid schema for 'response_format': at 'response_format.json_schema.schema', what it accepts has no end.",
+    });
   });
 
   it('is the same in a stream', async () => {
