@@ -47,12 +47,17 @@ describe('logprobs of a chat', () => {
   });
 
   it('end where a stop string cuts the text', async () => {
-    const { choices } = await open.client.chat.completions.create(request);
-    const content = choices[0]!.logprobs!.content!;
-    const at = content.findIndex(({ token }, i) => i > 3 && /^\w+$/.test(token) && choices[0]!.message.content!.split(token).length === 2);
-    const cut = await open.client.chat.completions.create({ ...request, stop: content[at]!.token });
-    expect(cut.choices[0]).toMatchObject({ finish_reason: 'stop', message: { content: utf8(content.slice(0, at).map(({ bytes }) => bytes)) } });
-    expect(cut.choices[0]!.logprobs!.content).toEqual(content.slice(0, at));
+    const { choices } = await open.client.chat.completions.create({ ...request, n: 6 });
+    // A word that is a token, and that was said once.
+    const [found] = choices.flatMap(({ index, message, logprobs }) => {
+      const content = logprobs!.content!;
+      const at = content.findIndex(({ token }, i) => i > 3 && /^\w+$/.test(token) && message.content!.split(token).length === 2);
+      return at === -1 ? [] : [{ seed: request.seed + index, before: content.slice(0, at), stop: content[at]!.token }];
+    });
+    const { seed, before, stop } = found!;
+    const cut = await open.client.chat.completions.create({ ...request, seed, stop });
+    expect(cut.choices[0]).toMatchObject({ finish_reason: 'stop', message: { content: utf8(before.map(({ bytes }) => bytes)) } });
+    expect(cut.choices[0]!.logprobs!.content).toEqual(before);
   });
 
   it('are null where nobody asked', async () => {

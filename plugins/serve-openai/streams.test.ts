@@ -84,7 +84,7 @@ describe('a stream that can not be answered', () => {
   it('is turned away with 429 like any other when the line is full', async () => {
     const { client, stop } = await open.serve({ max_concurrent: 1, max_queue: 0 });
     try {
-      const results = await Promise.allSettled(Array.from({ length: 4 }, async () => all(await client.chat.completions.create({ ...chat, max_completion_tokens: 60, stream: true }))));
+      const results = await Promise.allSettled(Array.from({ length: 4 }, async () => all(await client.chat.completions.create({ ...chat, max_completion_tokens: 60, logit_bias: { 2: -100 }, stream: true }))));
       const refused = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as InstanceType<typeof OpenAI.RateLimitError>] : []));
       expect(refused).toHaveLength(3);
       for (const error of refused) {
