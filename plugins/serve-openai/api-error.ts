@@ -50,4 +50,7 @@ export const tooManyRequests = (limit: number, retryAfterSeconds: number): ApiEr
   });
 
 /** Clients take 404 for a mistyped name, and try again at 5xx. */
-export const notLoadable = (message: string): ApiError => new ApiError(422, message, 'invalid_request_error', 'model', 'model_not_loadable');
+export const adapterBroken = (message: string): ApiError => new ApiError(400, message, 'invalid_request_error', 'model', 'adapter_broken');
+
+/** The same values make the same numbers: one more try can't help. */
+export const notFinite = (message: string): ApiError => new ApiError(500, `The model can't answer: ${message}`, 'server_error', 'model', 'model_not_finite', { 'x-should-retry': 'false' });

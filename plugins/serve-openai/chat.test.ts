@@ -141,8 +141,10 @@ describe('a model that can say any byte', () => {
   });
 
   it('gives up on a schema that can be read in too many ways, and goes on with others', async () => {
-    const list = { type: 'array', items: { $ref: '#' }, minItems: 1 };
-    const response = await bytes.post('/v1/chat/completions', { ...ask, response_format: { type: 'json_schema', json_schema: { name: 'x', schema: { anyOf: [list, { ...list }, { ...list }] } } } });
+    const list = { type: 'array', items: { $ref: '#' } };
+    // Deeper and deeper.
+    const logit_bias = { ['['.charCodeAt(0)]: 100 };
+    const response = await bytes.post('/v1/chat/completions', { ...ask, logit_bias, response_format: { type: 'json_schema', json_schema: { name: 'x', schema: { anyOf: [list, { ...list }, { ...list }] } } } });
     expect(response.status).toBe(400);
     expect(await response.json()).toMatchObject({ error: { param: 'response_format', code: 'unsupported_schema' } });
     expect((await bytes.client.chat.completions.create({ ...ask, max_tokens: 1 })).object).toBe('chat.completion');

@@ -48,7 +48,7 @@ export async function generateChoices({ served, asks, parameters, continues, sig
       while (next < total) {
         const index = next++;
         const constraint = grammar === undefined ? undefined : new JsonConstraint(grammar);
-        for await (const part of answer({ served, ...asks[Math.floor(index / n)]!, ...how, json: constraint, seed: (seed + (index % n)) >>> 0, continues, signal: until })) onPart(index, part);
+        for await (const part of answer({ served, ...asks[Math.floor(index / n)]!, ...how, json: constraint, seed: seedOf(seed, index % n), continues, signal: until })) onPart(index, part);
       }
     } catch (error) {
       failed.abort(error);
@@ -60,6 +60,9 @@ export async function generateChoices({ served, asks, parameters, continues, sig
   if (signal.aborted) throw signal.reason;
   if (failure !== undefined) throw failed.signal.reason;
 }
+
+/** The next seeds, of 32 bits. A seed may be so large that a double swallows what is added to it. */
+const seedOf = (seed: number, choice: number): number => ((seed >>> 0) + choice) >>> 0;
 
 /** Puts the parts of several answers together, in the order of their indices. */
 export class Collected {

@@ -1,7 +1,7 @@
 /** POST /v1/embeddings: the last hidden state of each text's last token, at unit length. */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { ServedModel } from 'graft';
-import { invalid } from './api-error.ts';
+import { invalid, notFinite } from './api-error.ts';
 import { EmbeddingBody, refuseUnsupported } from './body.ts';
 import type { ServerContext } from './context.ts';
 import { clientGone, held } from './exchange.ts';
@@ -38,8 +38,10 @@ async function embed({ gate }: ServerContext, request: FastifyRequest, served: S
   }
 }
 
+/** @throws ApiError 500 where the numbers are none, which JSON would write as null */
 function unit(vector: Float32Array): Float32Array {
   const length = Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0));
+  if (!Number.isFinite(length)) throw notFinite(`The length of its hidden state is ${length}.`);
   return length === 0 ? vector : vector.map((value) => value / length);
 }
 

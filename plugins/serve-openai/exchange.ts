@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { GraftError, reasonOf, type ServedModel } from 'graft';
-import { ApiError, invalid, noSuchModel, notLoadable } from './api-error.ts';
+import { adapterBroken, ApiError, invalid, noSuchModel, notFinite } from './api-error.ts';
 import type { AnsweredToken, AnswerPart, FinishReason } from './answer.ts';
 import { Collected, generateChoices, type Ask, type Choice, type Work } from './choices.ts';
 import { EventStream } from './event-stream.ts';
@@ -108,6 +108,8 @@ async function streamed(context: ServerContext, request: FastifyRequest, reply: 
   const outbox = new Outbox();
   let completionTokens = 0;
   const sending = send(context, request, reply, head, shape, work, outbox, () => usageOf(work.asks, completionTokens));
+  // Waited for when the place is free again; till then its failure is nobody's.
+  sending.catch(() => undefined);
   try {
     await generateChoices(work, (index, part) => {
       count(part);
@@ -121,14 +123,18 @@ async function streamed(context: ServerContext, request: FastifyRequest, reply: 
   return { sending };
 }
 
+/** @throws what fails before the first piece: the head is not sent yet, so that it can have a status of its own */
 async function send(context: ServerContext, request: FastifyRequest, reply: FastifyReply, head: Head, shape: Shape, { signal, parameters }: Work, outbox: Outbox, usage: () => Usage): Promise<void> {
+  const parcels = outbox.parcels();
+  let next = await parcels.next();
   reply.hijack();
   const stream = new EventStream(reply.raw, { 'x-request-id': request.id });
   // With usage asked for, every other chunk says that it has none, as OpenAI's do.
   const write = (chunk: object): Promise<void> => stream.send(parameters.includeUsage ? { ...chunk, usage: null } : chunk, signal);
   const opened = new Set<number>();
   try {
-    for await (const { index, text, tokens, finishReason } of outbox.parcels()) {
+    for (; !next.done; next = await parcels.next()) {
+      const { index, text, tokens, finishReason } = next.value;
       if (!opened.has(index) && shape.opening !== undefined) await write(shape.opening(head, index));
       opened.add(index);
       if (text !== '' || tokens.length > 0) await write(shape.piece(head, index, text, tokens));
@@ -174,13 +180,13 @@ export function toApiError(error: unknown, context: Pick<ServerContext, 'log' | 
 function ofGraft(error: GraftError): ApiError | undefined {
   switch (error.code) {
     case 'ADAPTER_BROKEN':
-      return notLoadable(error.message);
+      return adapterBroken(error.hint === undefined ? error.message : `${error.message} ${error.hint}`);
     case 'CONTEXT_LENGTH':
       return invalid(error.message, null, 'context_length_exceeded');
     case 'CONSTRAINT_EMPTY':
       return invalid("The model's vocabulary has no token that goes on with the text as 'response_format' asks.", 'response_format', 'constraint_empty');
     case 'LOGITS_NOT_FINITE':
-      return new ApiError(500, `The model can't answer: ${error.message}`, 'server_error', 'model', 'model_not_finite', { 'x-should-retry': 'false' });
+      return notFinite(error.message);
     default:
       return undefined;
   }

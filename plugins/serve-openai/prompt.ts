@@ -11,12 +11,14 @@ type ChatTemplate = ServeOptions['chat_template'];
  * @throws ApiError 400 for an empty text or an id that the vocabulary lacks
  */
 export function textsOf(param: string, given: CompletionBody['prompt'], tokenizer: Tokenizer): readonly Int32Array[] {
-  const list: readonly (string | readonly number[])[] = typeof given === 'string' ? [given] : isIds(given) ? [given] : given;
-  return list.map((item) => {
+  const one = typeof given === 'string' || isIds(given);
+  const list: readonly (string | readonly number[])[] = one ? [given] : given;
+  return list.map((item, index) => {
+    const at = one ? param : `${param}[${index}]`;
     const ids = typeof item === 'string' ? tokenizer.encode(item) : Int32Array.from(item);
-    if (ids.length === 0) throw invalid(`Invalid value for '${param}': it has no tokens.`, param, 'invalid_value');
+    if (ids.length === 0) throw invalid(`Invalid value for '${at}': it has no tokens.`, at, 'invalid_value');
     const outside = ids.find((id) => id >= tokenizer.vocabSize);
-    if (outside !== undefined) throw invalid(`Invalid value for '${param}': token ${outside} is not in the vocabulary of ${tokenizer.vocabSize}.`, param, 'invalid_value');
+    if (outside !== undefined) throw invalid(`Invalid value for '${at}': token ${outside} is not in the vocabulary of ${tokenizer.vocabSize}.`, at, 'invalid_value');
     return ids;
   });
 }

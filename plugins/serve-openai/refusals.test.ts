@@ -40,18 +40,27 @@ describe('a request that is wrong', () => {
     ['/v1/chat/completions', { ...chat, frequency_penalty: 3 }, 'frequency_penalty', 'invalid_value', "Invalid value for 'frequency_penalty': it must be <= 2."],
     ['/v1/chat/completions', { ...chat, logit_bias: { 999: 1 } }, 'logit_bias', 'invalid_value', "Invalid value for 'logit_bias': token 999 is not in the vocabulary of 64."],
     ['/v1/chat/completions', { ...chat, logit_bias: { cat: 1 } }, 'logit_bias', 'invalid_value', "Invalid value for 'logit_bias': 'cat' is not a token id."],
+    ['/v1/completions', { ...completion, logit_bias: { 5: 101 } }, 'logit_bias[5]', 'invalid_value', "Invalid value for 'logit_bias[5]': it must be <= 100."],
+    ['/v1/completions', { ...completion, presence_penalty: -2.5 }, 'presence_penalty', 'invalid_value', "Invalid value for 'presence_penalty': it must be >= -2."],
+    ['/v1/completions', { ...completion, top_logprobs: 3 }, 'top_logprobs', 'unsupported_parameter', "'top_logprobs' is not supported by this server. Leave it out, or send 0."],
+    ['/v1/chat/completions', { ...chat, response_format: 'json' }, 'response_format', 'invalid_type', "Invalid type for 'response_format': it must be object."],
+    ['/v1/chat/completions', { ...chat, response_format: { type: 'json_schema', json_schema: { name: 'a', schema: {}, strikt: true } } }, 'response_format.json_schema.strikt', 'unknown_parameter', 'Unrecognized request argument supplied: response_format.json_schema.strikt'],
     ['/v1/chat/completions', { ...chat, stop: ['a', 'b', 'c', 'd', 'e'] }, 'stop', 'invalid_value', "Invalid value for 'stop': it must NOT have more than 4 items."],
     ['/v1/chat/completions', { ...chat, temprature: 1 }, 'temprature', 'unknown_parameter', 'Unrecognized request argument supplied: temprature'],
     ['/v1/completions', { ...completion, prompt: undefined }, 'prompt', 'missing_required_parameter', "Missing required parameter: 'prompt'."],
     ['/v1/completions', { ...completion, prompt: [1, 999] }, 'prompt', 'invalid_value', "Invalid value for 'prompt': token 999 is not in the vocabulary of 64."],
+    ['/v1/completions', { ...completion, prompt: ['hi', 'a dog', ''] }, 'prompt[2]', 'invalid_value', "Invalid value for 'prompt[2]': it has no tokens."],
     ['/v1/completions', { ...completion, prompt: '' }, 'prompt', 'invalid_value', "Invalid value for 'prompt': it has no tokens."],
     ['/v1/completions', { ...completion, max_tokens: 0 }, 'max_tokens', 'invalid_value', "Invalid value for 'max_tokens': it must be >= 1."],
     ['/v1/completions', { ...completion, echo: true }, 'echo', 'unsupported_parameter', "'echo' is not supported by this server. Leave it out, or send false."],
     ['/v1/completions', { ...completion, logprobs: 6 }, 'logprobs', 'invalid_value', "Invalid value for 'logprobs': it must be <= 5."],
     ['/v1/completions', { ...completion, response_format: { type: 'json_object' } }, 'response_format', 'unsupported_parameter', '\'response_format\' is not supported by this server. Leave it out, or send {"type":"text"}.'],
     ['/v1/embeddings', { model: BASE }, 'input', 'missing_required_parameter', "Missing required parameter: 'input'."],
+    ['/v1/embeddings', { model: BASE, input: 5 }, 'input', 'invalid_type', "Invalid type for 'input': it must be string or array."],
+    ['/v1/embeddings', { model: BASE, input: [] }, 'input', 'invalid_value', "Invalid value for 'input': it must NOT have fewer than 1 items."],
+    ['/v1/embeddings', { model: BASE, input: ['hi', ''] }, 'input[1]', 'invalid_value', "Invalid value for 'input[1]': it has no tokens."],
     ['/v1/embeddings', { model: BASE, input: '' }, 'input', 'invalid_value', "Invalid value for 'input': it has no tokens."],
-    ['/v1/embeddings', { model: BASE, input: [[1], [999]] }, 'input', 'invalid_value', "Invalid value for 'input': token 999 is not in the vocabulary of 64."],
+    ['/v1/embeddings', { model: BASE, input: [[1], [999]] }, 'input[1]', 'invalid_value', "Invalid value for 'input[1]': token 999 is not in the vocabulary of 64."],
     ['/v1/embeddings', { model: BASE, input: ['hi', 'x'.repeat(129)] }, 'input', 'context_length_exceeded', "This model's maximum context length is 128 tokens, and input 1 has 129."],
     ['/v1/embeddings', { model: BASE, input: 'hi', dimensions: 16 }, 'dimensions', 'invalid_value', "Invalid value for 'dimensions': this model's embeddings have 32, and can't be shortened."],
     ['/v1/embeddings', { model: BASE, input: 'hi', encoding_format: 'int8' }, 'encoding_format', 'invalid_value', "Invalid value for 'encoding_format': it must be float or base64."],
@@ -69,31 +78,36 @@ describe('a request that is wrong', () => {
   it('is told apart from its neutral form, which changes nothing', async () => {
     const neutral = { frequency_penalty: 0, presence_penalty: 0, logit_bias: {}, logprobs: false, top_logprobs: null, tools: [], response_format: { type: 'text' }, user: 'me', metadata: {}, store: false };
     expect((await open.post('/v1/chat/completions', { ...chat, ...neutral })).status).toBe(200);
+    const both = ['max_tokens', 'temperature', 'top_p', 'n', 'seed', 'stop', 'stream', 'stream_options', 'frequency_penalty', 'presence_penalty', 'logit_bias', 'user', 'logprobs', 'service_tier'];
+    const nulls = (names: readonly string[]): object => Object.fromEntries(names.map((name) => [name, null]));
+    expect((await open.post('/v1/completions', { ...completion, ...nulls([...both, 'echo', 'suffix', 'best_of']) })).status).toBe(200);
+    expect((await open.post('/v1/chat/completions', { ...chat, ...nulls([...both, 'max_completion_tokens', 'top_logprobs', 'response_format', 'tools', 'tool_choice', 'reasoning_effort']) })).status).toBe(200);
+    expect((await open.post('/v1/embeddings', { model: BASE, input: 'hi', ...nulls(['dimensions', 'encoding_format', 'user']) })).status).toBe(200);
+  });
+
+  it('may be too long for the memory for keys and values where the model takes more', async () => {
+    const cache = open.base.model.createCache();
+    const kvBytes = cache.bytesFor(64);
+    cache.dispose();
+    const narrow = await openServer(undefined, { kvBytes });
+    try {
+      const { contextLength } = narrow.batcher;
+      expect(contextLength).toBeLessThan(128);
+      await expect(narrow.client.completions.create({ model: BASE, prompt: 'the cat', max_tokens: contextLength })).rejects.toMatchObject({
+        status: 400,
+        code: 'context_length_exceeded',
+        message: `400 This model's maximum context length is ${contextLength} tokens. You asked for ${contextLength + 7}: 7 in the prompt and ${contextLength} in the completion.`,
+      });
+      expect((await narrow.client.completions.create({ model: BASE, prompt: 'the cat', max_tokens: contextLength - 7, logit_bias: { 2: -100 } })).usage!.total_tokens).toBe(contextLength);
+    } finally {
+      await narrow.stop();
+    }
   });
 
   it('names a model that is not there', async () => {
     await expect(open.client.chat.completions.create({ model: 'gpt-4', messages: [{ role: 'user', content: 'hi' }] })).rejects.toThrow(OpenAI.NotFoundError);
     const response = await open.post('/v1/completions', { ...completion, model: 'gpt-4' });
     expect(await response.json()).toEqual({ error: { message: `The model 'gpt-4' does not exist. Served here: ${BASE}, ${ADAPTED}, ${BROKEN}.`, type: 'invalid_request_error', param: 'model', code: 'model_not_found' } });
-  });
-
-  it('may name a model that is there and can not be loaded: nothing that a retry would help', async () => {
-    let tries = 0;
-    const counting: typeof fetch = (input, init) => {
-      tries++;
-      return fetch(input, init);
-    };
-    const eager = new OpenAI({ baseURL: `${open.server.url}/v1`, apiKey: 'any', maxRetries: 2, fetch: counting });
-    await expect(eager.completions.create({ model: BROKEN, prompt: 'hi' })).rejects.toMatchObject({
-      status: 422,
-      type: 'invalid_request_error',
-      param: 'model',
-      code: 'model_not_loadable',
-      message: `422 The adapter ${BROKEN} can't be served: its weights are cut short`,
-    });
-    expect(tries).toBe(1);
-    // Its neighbours don't know.
-    expect((await eager.completions.create({ model: ADAPTED, prompt: 'hi', max_tokens: 1 })).object).toBe('text_completion');
   });
 
   it('may nest deeper than a reader can go', async () => {

@@ -1,5 +1,7 @@
 /** The server as the official client sees it: its models, many requests at once, its beginning and end. */
+import { once } from 'node:events';
 import { ServerResponse } from 'node:http';
+import { connect } from 'node:net';
 import * as tf from '@tensorflow/tfjs';
 import OpenAI from 'openai';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -219,6 +221,16 @@ describe('a server', () => {
     await closed;
     expect(text).toBe((await open.client.completions.create({ model: BASE, prompt: 'the cat', max_tokens: 30, temperature: 0 })).choices[0]!.text);
     await expect(own.models.list()).rejects.toThrow(OpenAI.APIConnectionError);
+    await stop();
+  });
+
+  it('does not wait for connections that have asked for nothing', async () => {
+    const { server: closing, client, stop } = await open.serve();
+    const silent = connect(Number(new URL(closing.url).port), '127.0.0.1');
+    await once(silent.resume(), 'connect');
+    await client.models.list();
+    await Promise.all([once(silent, 'close'), closing.close()]);
+    expect(silent.errored).toBe(null);
     await stop();
   });
 });

@@ -1,5 +1,6 @@
 /** The HTTP server: who may ask, how failures are told, when it stops. */
 import { createHash, randomUUID, timingSafeEqual } from 'node:crypto';
+import type { Socket } from 'node:net';
 import { fastify, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { GraftError, reasonOf, type RunningServer, type ServeCall } from 'graft';
 import { ApiError, invalid, wrongKey } from './api-error.ts';
@@ -13,6 +14,9 @@ import { Gate } from './gate.ts';
 import { modelRoutes } from './models.ts';
 import { requireProtection, type ServeOptions } from './options.ts';
 import { tellOf } from './tally.ts';
+
+/** How long a server that closes waits for the request of a connection that has sent none yet. */
+const UNUSED_MS = 500;
 
 /**
  * Listens until closed.
@@ -64,9 +68,19 @@ function application(context: ServerContext, draining: AbortSignal): FastifyInst
     schemaErrorFormatter: (errors) => bodyError(errors as unknown as readonly SchemaComplaint[]),
   });
   app.removeContentTypeParser('text/plain');
-  // Stop listening at once: whoever takes over the port need not wait for the answers in flight.
-  draining.addEventListener('abort', () => app.server.close());
+  // Clients open connections ahead, which node takes for busy and would wait for.
+  const unused = new Set<Socket>();
+  app.server.on('connection', (socket) => {
+    unused.add(socket);
+    socket.once('close', () => unused.delete(socket));
+  });
+  draining.addEventListener('abort', () => {
+    // Stop listening at once: whoever takes over the port need not wait for the answers in flight.
+    app.server.close();
+    setTimeout(() => unused.forEach((socket) => socket.destroy()), UNUSED_MS).unref();
+  });
   app.addHook('onRequest', async (request, reply) => {
+    unused.delete(request.raw.socket);
     // A connection whose answer is complete would otherwise be kept alive for a next request.
     reply.raw.once('finish', () => draining.aborted && setImmediate(() => app.server.closeIdleConnections()));
     void reply.header('x-request-id', request.id);

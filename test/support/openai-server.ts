@@ -3,10 +3,10 @@ import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import OpenAI from 'openai';
-import type { LoadedModel, Logger, RunEvent, RunningServer, StageCall } from '../../core/index.ts';
+import type { Graft, LoadedModel, Logger, RunEvent, RunningServer, StageCall } from '../../core/index.ts';
 import { checkOptions } from '../../core/config/options.ts';
 import { createScope } from '../../core/kernel/scope.ts';
-import { Batcher } from '../../core/serving/batcher.ts';
+import { Batcher, type BatchLimits, type BatchObserver } from '../../core/serving/batcher.ts';
 import { HotServedModels, type StackSource } from '../../core/serving/served-models.ts';
 import plugin from '../../plugins/serve-openai/index.ts';
 import { startServer } from '../../plugins/serve-openai/server.ts';
@@ -25,6 +25,7 @@ type Request = Extract<RunEvent, { type: 'request' }>;
 export interface TestServer {
   readonly base: LoadedModel;
   readonly batcher: Batcher;
+  readonly models: HotServedModels;
   readonly server: RunningServer;
   readonly client: OpenAI;
   /** What its log calls an error. */
@@ -33,6 +34,8 @@ export interface TestServer {
   readonly requests: Request[];
   /** One more server over the same models. */
   serve(options?: Readonly<Record<string, unknown>>): Promise<{ readonly server: RunningServer; readonly client: OpenAI; stop(): Promise<void> }>;
+  /** A low-rank adapter of random values. */
+  adapter(id: string, change?: (graft: Graft) => void): StackSource;
   post(path: string, body: unknown, headers?: Readonly<Record<string, string>>): Promise<Response>;
   stop(): Promise<void>;
 }
@@ -40,24 +43,25 @@ export interface TestServer {
 export const clientOf = ({ url }: Pick<RunningServer, 'url'>, apiKey = 'any'): OpenAI => new OpenAI({ baseURL: `${url}/v1`, apiKey, maxRetries: 0 });
 
 /** @param base the tiny model of single characters, unless another is given; it is disposed with the server */
-export async function openServer(base?: LoadedModel): Promise<TestServer> {
+export async function openServer(base?: LoadedModel, limits: Partial<BatchLimits> = {}, observer: BatchObserver = {}): Promise<TestServer> {
   const errors: string[] = [];
   const requests: Request[] = [];
   const log: Logger = { ...quietLog, error: (message) => void errors.push(message) };
   const host = await strategyHost();
   const loaded = base ?? (await tinyModel());
-  const batcher = new Batcher(loaded.model);
+  const batcher = new Batcher(loaded.model, limits, observer);
   const generation = (name: string, digit: string) => ({ plugin: name, version: '0.1.0', hash: digit.repeat(64), number: 1 });
   const models = new HotServedModels({ base: loaded, baseId: BASE, baseGenerations: [generation('load:llama', 'a')], batcher, log });
-  const adapted: StackSource = {
-    id: ADAPTED,
+  const adapter: TestServer['adapter'] = (id, change) => ({
+    id,
     plugins: ['inject:lora'],
     build: async (stack) => {
       const graft = await inject(host, loaded.model, stack, 'lora', { r: 4, init_lora_weights: false });
+      change?.(graft);
       return { stack, grafts: [graft], generations: [generation('inject:lora', 'b')], dispose: async () => graft.remove() };
     },
-  };
-  models.add(adapted);
+  });
+  models.add(adapter(ADAPTED));
   models.add({ id: BROKEN, plugins: ['inject:lora'], build: () => Promise.reject(new Error('its weights are cut short')) });
   const serve: TestServer['serve'] = async (options = {}) => {
     const scope = createScope('server', log);
@@ -68,7 +72,7 @@ export async function openServer(base?: LoadedModel): Promise<TestServer> {
   };
   const first = await serve();
   return {
-    ...{ base: loaded, batcher, errors, requests, serve, server: first.server, client: first.client },
+    ...{ base: loaded, batcher, models, adapter, errors, requests, serve, server: first.server, client: first.client },
     post: (path, body, headers = { 'content-type': 'application/json' }) => fetch(`${first.server.url}${path}`, { method: 'POST', headers, body: typeof body === 'string' ? body : JSON.stringify(body) }),
     stop: async () => {
       await first.stop();

@@ -11,10 +11,10 @@ interface Edge {
 }
 
 interface State {
-  readonly edges: Edge[];
-  readonly calls: { readonly rule: Rule; readonly to: number }[];
+  edges: Edge[];
+  calls: { readonly rule: Rule; readonly to: number }[];
   /** States that are reached without a byte. */
-  readonly skips: number[];
+  skips: number[];
   /** Whether the rule may end here. */
   ends: boolean;
   /** Whether any text without quotes, backslashes and control characters leads back here. */

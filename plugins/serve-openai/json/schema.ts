@@ -1,6 +1,7 @@
 /** A JSON schema as an automaton: everything that it accepts is valid against the schema. What can't be had so is refused by name. */
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { Automaton, TooLarge, type Rule } from './automaton.ts';
+import { prune } from './endless.ts';
 import { integerRange } from './integer-range.ts';
 import { Values } from './values.ts';
 
@@ -80,6 +81,7 @@ class Compiler {
   compile(): Rule {
     const rule = this.#ruleOf(this.#root, []);
     this.#checkAliases();
+    if (!prune(this.#automaton, rule)) throw new SchemaProblem('what it accepts has no end', [], false);
     return rule;
   }
 
@@ -119,7 +121,7 @@ class Compiler {
       only(keyword, 'type');
       const types = typesOf(schema);
       const values = (keyword === 'const' ? [schema['const']] : (schema['enum'] as readonly unknown[])).filter((value) => types.length === 0 || types.some((type) => isOfType(value, type)));
-      if (values.length === 0) throw new SchemaProblem(`no value of '${keyword}' is of the type ${types.join(' or ')}`, [...path, keyword], false);
+      if (values.length === 0) throw new SchemaProblem(types.length === 0 ? `'${keyword}' has no values` : `no value of '${keyword}' is of the type ${types.join(' or ')}`, [...path, keyword], false);
       return this.#values.oneOf(values);
     }
     const foreign = keywords.find((key) => !UNDERSTOOD.has(key));
