@@ -29,6 +29,9 @@ export interface ServedOptions {
   find?(id: string): Promise<StackSource | undefined>;
 }
 
+/** Milliseconds that a request waits for adapters in use to make room; a little too much memory is better than no answer. */
+const ROOM_MS = 10_000;
+
 /** A stack with the requests that run on it. */
 interface Held {
   readonly injected: InjectedStack;
@@ -68,6 +71,7 @@ export class HotServedModels implements ServedModels {
   readonly #baseFingerprint: string;
   readonly #idToAdapter = new Map<string, Adapter>();
   readonly #removals = new Set<Promise<void>>();
+  readonly #waitingForRoom = new Set<() => void>();
   #built = 0;
   #uses = 0;
   #loads = 0;
@@ -119,6 +123,8 @@ export class HotServedModels implements ServedModels {
     if (adapter === undefined) return undefined;
     signal?.throwIfAborted();
     adapter.usedAt = ++this.#uses;
+    if (adapter.current === undefined && adapter.loading === undefined) await this.#room();
+    signal?.throwIfAborted();
     const held = adapter.current ?? (await this.#load(adapter, signal));
     held.requests++;
     let released = false;
@@ -127,6 +133,7 @@ export class HotServedModels implements ServedModels {
       released = true;
       held.requests--;
       this.#removeWhenIdle(held);
+      for (const wake of [...this.#waitingForRoom]) wake();
     };
     return this.#served(id, held.injected.stack, held.fingerprint, release);
   }
@@ -224,6 +231,24 @@ export class HotServedModels implements ServedModels {
     this.#makeRoom();
     loaded.requests--;
     return loaded;
+  }
+
+  /** Waits while requests hold all that there is room for. */
+  async #room(): Promise<void> {
+    const limit = this.#options.adapterBytes ?? Number.POSITIVE_INFINITY;
+    const until = performance.now() + ROOM_MS;
+    const isFull = (): boolean => sumOf(this.#loaded()) >= limit && this.#loaded().every(({ current }) => current!.requests > 0);
+    while (isFull() && performance.now() < until) {
+      await new Promise<void>((resolve) => {
+        const wake = (): void => {
+          clearTimeout(timer);
+          this.#waitingForRoom.delete(wake);
+          resolve();
+        };
+        const timer = setTimeout(wake, until - performance.now());
+        this.#waitingForRoom.add(wake);
+      });
+    }
   }
 
   /** Lets the stacks go that were used least recently, those without requests, until the rest fits. */

@@ -12,30 +12,25 @@ export function embeddingRoute(app: FastifyInstance, context: ServerContext): vo
   app.post<{ Body: EmbeddingBody }>('/v1/embeddings', { schema: { body: EmbeddingBody } }, async (request, reply) => {
     refuseUnsupported(request.body, EmbeddingBody);
     const signal = AbortSignal.any([context.signal, clientGone(reply)]);
-    return held(context, request, request.body.model, signal, (served) => embed(context, request, served, request.body, signal));
+    return held(context, request, request.body.model, signal, (served) => embed(request, served, request.body, signal));
   });
 }
 
-async function embed({ gate }: ServerContext, request: FastifyRequest, served: ServedModel, body: EmbeddingBody, signal: AbortSignal): Promise<object> {
+async function embed(request: FastifyRequest, served: ServedModel, body: EmbeddingBody, signal: AbortSignal): Promise<object> {
   const { hidden_size: width, max_position_embeddings: longest } = served.model.config;
   if (body.dimensions != null && body.dimensions !== width) throw invalid(`Invalid value for 'dimensions': this model's embeddings have ${width}, and can't be shortened.`, 'dimensions', 'invalid_value');
   const inputs = textsOf('input', body.input, served.tokenizer);
   const long = inputs.findIndex(({ length }) => length > longest);
   if (long !== -1) throw invalid(`This model's maximum context length is ${longest} tokens, and input ${long} has ${inputs[long]!.length}.`, 'input', 'context_length_exceeded');
-  const leave = await gate.enter(signal);
-  try {
-    const vectors = await served.embed(inputs, signal);
-    const tokens = inputs.reduce((sum, { length }) => sum + length, 0);
-    tallyOf(request).promptTokens = tokens;
-    return {
-      object: 'list',
-      data: vectors.map((vector, index) => ({ object: 'embedding', index, embedding: encoded(unit(vector), body.encoding_format ?? 'float') })),
-      model: body.model,
-      usage: { prompt_tokens: tokens, total_tokens: tokens },
-    };
-  } finally {
-    leave();
-  }
+  const vectors = await served.embed(inputs, signal);
+  const tokens = inputs.reduce((sum, { length }) => sum + length, 0);
+  tallyOf(request).promptTokens = tokens;
+  return {
+    object: 'list',
+    data: vectors.map((vector, index) => ({ object: 'embedding', index, embedding: encoded(unit(vector), body.encoding_format ?? 'float') })),
+    model: body.model,
+    usage: { prompt_tokens: tokens, total_tokens: tokens },
+  };
 }
 
 /** @throws ApiError 500 where the numbers are none, which JSON would write as null */

@@ -56,34 +56,34 @@ export async function exchange(
   // A streamed answer is sent after its place and its model are free again: how fast a client reads is its own matter.
   const sent = await held(context, request, modelId, signal, async (served) => {
     const asks = prepare(served);
-    const leave = await context.gate.enter(signal);
-    try {
-      const head = { id: `${idPrefix}-${randomUUID().replaceAll('-', '')}`, created: Math.floor(Date.now() / 1000), model: modelId, system_fingerprint: `fp_${served.fingerprint}` };
-      const work = { served, asks, parameters, continues: shape.continues, signal };
-      const tally = tallyOf(request);
-      tally.promptTokens = promptTokensOf(asks);
-      const count = (part: AnswerPart): void => {
-        tally.firstTokenAt ??= performance.now();
-        if (part.type === 'end') tally.completionTokens += part.completionTokens;
-      };
-      return await (parameters.stream ? streamed(context, request, reply, head, shape, work, count) : whole(head, shape, work, count));
-    } finally {
-      leave();
-    }
+    const head = { id: `${idPrefix}-${randomUUID().replaceAll('-', '')}`, created: Math.floor(Date.now() / 1000), model: modelId, system_fingerprint: `fp_${served.fingerprint}` };
+    const work = { served, asks, parameters, continues: shape.continues, signal };
+    const tally = tallyOf(request);
+    tally.promptTokens = promptTokensOf(asks);
+    const count = (part: AnswerPart): void => {
+      tally.firstTokenAt ??= performance.now();
+      if (part.type === 'end') tally.completionTokens += part.completionTokens;
+    };
+    return await (parameters.stream ? streamed(context, request, reply, head, shape, work, count) : whole(head, shape, work, count));
   });
   if ('body' in sent) await reply.send(sent.body);
   else await sent.sending;
 }
 
-/** Holds a model while something is done with it. */
+/** Takes a turn, and holds a model while something is done with it: who waits in line keeps no adapter in memory. */
 export async function held<T>(context: ServerContext, request: FastifyRequest, modelId: string, signal: AbortSignal, act: (served: ServedModel) => Promise<T>): Promise<T> {
-  const served = await context.models.acquire(modelId, signal);
-  if (served === undefined) throw noSuchModel(modelId, context.models.list().map((model) => model.id));
-  tallyOf(request).model = modelId;
+  const leave = await context.gate.enter(signal);
   try {
-    return await act(served);
+    const served = await context.models.acquire(modelId, signal);
+    if (served === undefined) throw noSuchModel(modelId, context.models.list().map((model) => model.id));
+    tallyOf(request).model = modelId;
+    try {
+      return await act(served);
+    } finally {
+      served.release();
+    }
   } finally {
-    served.release();
+    leave();
   }
 }
 

@@ -101,7 +101,7 @@ describe('a daemon that serves', () => {
       else {
         expect(result.status).toBe('rejected');
         const { status, code, headers } = (result as PromiseRejectedResult).reason as { status: number; code: string; headers: Headers };
-        expect([status, code]).toEqual(bad[(i - 1) / 2]!.startsWith('missing') ? [404, 'model_not_found'] : [422, 'model_not_loadable']);
+        expect([status, code]).toEqual(bad[(i - 1) / 2]!.startsWith('missing') ? [404, 'model_not_found'] : [400, 'adapter_broken']);
         expect(headers.get('retry-after')).toBeNull();
       }
     }
