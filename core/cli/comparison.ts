@@ -36,7 +36,7 @@ export function comparisonTable(runs: readonly ComparedRun[], options: readonly 
     run.evalLoss === undefined ? '-' : `${formatLoss(run.evalLoss)}${run.evalLoss === best ? ' *' : ''}`,
     run.tokensPerSecond === undefined ? '-' : formatCount(run.tokensPerSecond),
   ]);
-  return table(['run', ...tailsOf(options), 'state', ...(trains ? ['trains'] : []), 'steps', 'train loss', 'eval loss', 'tokens/s'], rows);
+  return table(['run', ...tailsOf(options), 'status', ...(trains ? ['trains'] : []), 'steps', 'train loss', 'eval loss', 'tokens/s'], rows);
 }
 
 function shown(value: unknown): string {

@@ -35,7 +35,7 @@ describe('a group of runs', () => {
     ]);
     const text = comparisonTable(group.runs.map(({ job: { id, state, standing }, options }) => ({ name: id, state, options, ...standing, steps: undefined })), group.options);
     expect(text.split('\n').map((line) => line.replaceAll(/\s+/g, ' ').replaceAll(/\u001b\[\d+m/g, ''))).toEqual([
-      'run r learning_rate state steps train loss eval loss tokens/s',
+      'run r learning_rate status steps train loss eval loss tokens/s',
       'b 4 0.0002 running - 3.0000 2.5000 * 1,200',
       'a 4 0.0001 running - 2.0000 2.7500 -',
       'c 8 0.0001 running - 1.0000 - -',

@@ -67,6 +67,8 @@ async function answer(order: ServeOrder, host: Host, signal: AbortSignal, { tell
         return dir === undefined ? undefined : adapterSource(adapters, id, dir);
       },
     });
+    // Answers in flight are not to hear of the end before they have come to theirs; the host sees to those that never do.
+    const answering = new AbortController();
     const unfollow = models.follow(kernel);
     onTold((message) => {
       if (message.type === 'ask') void carryOut(models, message, tell);
@@ -78,7 +80,7 @@ async function answer(order: ServeOrder, host: Host, signal: AbortSignal, { tell
           kernel,
           log,
           models,
-          call: (entry) => ({ ...bench.call, config: entry.options, log: log.child({ plugin: entry.use }) }),
+          call: (entry) => ({ ...bench.call, signal: answering.signal, config: entry.options, log: log.child({ plugin: entry.use }) }),
           placed: (_entry, error) => error,
           startMs: order.setupMs,
         },
@@ -88,6 +90,7 @@ async function answer(order: ServeOrder, host: Host, signal: AbortSignal, { tell
       await new Promise<void>((resolve) => (signal.aborted ? resolve() : signal.addEventListener('abort', () => resolve(), { once: true })));
       await server.close();
     } finally {
+      answering.abort(new Error('The server has stopped.'));
       clearInterval(report);
       await unfollow();
       await batcher.dispose();
