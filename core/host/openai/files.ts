@@ -14,8 +14,6 @@ const PURPOSES: readonly string[] = ['fine-tune', 'user_data'];
 const NAME_LENGTH = 255;
 /** Bytes that an upload has beside its file: the other parts, and what stands between them. */
 const BESIDE_BYTES = 64 * 1024;
-/** Milliseconds that what is left of a refused upload is read. */
-const LINGER_MS = 5000;
 
 export interface FileOptions {
   readonly files: FileStore;
@@ -55,7 +53,6 @@ export async function fileRoutes(app: FastifyInstance, { files, fileBytes, limit
       return described(await files.keep(upload.received, upload.filename, purpose));
     } catch (error) {
       if (upload !== undefined) files.discard(upload.received);
-      passOver(request);
       throw told(error);
     }
   });
@@ -118,17 +115,6 @@ async function receive(request: FastifyRequest, files: FileStore, most: number, 
     if (upload !== undefined) files.discard(upload.received);
     throw error;
   }
-}
-
-/**
- * Reads what is left of a refused upload and throws it away, for a moment: a connection that is closed while its other end still sends
- * takes the answer with it. Clients stop when they see the answer; one that does not is cut off.
- */
-function passOver({ raw }: FastifyRequest): void {
-  if (raw.complete || raw.destroyed) return;
-  const cut = setTimeout(() => raw.destroy(), LINGER_MS);
-  const done = (): void => clearTimeout(cut);
-  raw.unpipe().on('error', done).once('end', done).once('close', done).resume();
 }
 
 /** What a sender calls a file is shown and nothing else, without what could trouble a terminal or a header. */

@@ -9,6 +9,7 @@ import type { Scope } from '../trust/api-keys.ts';
 import { ApiError, toApiError } from './api-error.ts';
 import { fileRoutes, type FileOptions } from './files.ts';
 import { fineTuningRoutes, type FineTuningOptions } from './fine-tuning.ts';
+import { isUnread, refuseUnread } from './unread.ts';
 import { INFERENCE_ROUTES, inferenceRoutes, type InferenceOptions } from './inference.ts';
 
 /** What the routes stand on, beside who may use them. */
@@ -59,7 +60,7 @@ export async function openAiRoutes(app: FastifyInstance, options: OpenAiOptions)
     // Nobody is there to be told.
     if (reply.raw.destroyed || reply.raw.headersSent) return reply.hijack();
     const told = toApiError(error, request.id, (failure) => options.log.error(`Request ${request.id} failed: ${reasonOf(failure)}`, { request: request.id, stack: failure instanceof Error ? failure.stack : undefined }));
-    return reply.status(told.status).headers(told.headers).send(told.body);
+    return isUnread(request) ? refuseUnread(request, reply, told) : reply.status(told.status).headers(told.headers).send(told.body);
   });
   inferenceRoutes(app, options);
   await fileRoutes(app, options);
