@@ -135,7 +135,7 @@ export class ModelProcess {
       if (end.kind === 'told' && end.end.status === 'failed' && end.end.lasting) {
         this.#state = 'failed';
         this.#reason = end.end.reason;
-        log.error(`The model ${this.id} can't be served: ${this.#reason}`, { model: this.id });
+        log.error(`The model ${this.id} can't be served: ${this.#reason}`);
         this.#wake();
         return;
       }
@@ -144,7 +144,7 @@ export class ModelProcess {
       const pause = Math.min(LONGEST_RESTART_MS, RESTART_MS * 2 ** Math.max(0, soon - 1));
       this.#state = 'restarting';
       this.#restarts++;
-      log.error(`The process of the model ${this.id} has ended, and is started again in ${pause / 1000} s: ${this.#reason}`, { model: this.id });
+      log.error(`The process of the model ${this.id} has ended, and is started again in ${pause / 1000} s: ${this.#reason}`);
       await sleep(pause, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
     }
     this.#state = 'stopped';
@@ -171,10 +171,10 @@ export class ModelProcess {
       this.#state = 'serving';
       this.#reason = undefined;
       this.#process?.send({ type: 'switched' });
-      if (first) log.info(`The model ${this.id} is served.`, { model: this.id, pid: this.pid });
+      if (first) log.info(`The model ${this.id} is served.`, { pid: this.pid });
       this.#wake();
     } else if (message.type === 'counts') counted(message.counts);
-    else if (message.type === 'log') log[message.level](message.message, { ...message.fields, model: this.id });
+    else if (message.type === 'log') log[message.level](message.message, message.fields);
     else if (message.type === 'find') this.#process?.send({ type: 'found', number: message.number, dir: this.#find(message.model) });
     else if (message.type === 'answer') {
       const { error } = message;
@@ -187,7 +187,7 @@ export class ModelProcess {
     try {
       return find(model);
     } catch (error) {
-      log.warn(`The adapter ${model} is not served: ${reasonOf(error)}`, { model: this.id });
+      log.warn(`The adapter ${model} is not served: ${reasonOf(error)}`);
       return undefined;
     }
   }
