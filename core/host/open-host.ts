@@ -6,6 +6,7 @@ import { createKernel } from '../kernel/kernel.ts';
 import { API_VERSION } from '../kernel/manifest.ts';
 import { cacheDir } from '../tensor/cache-dir.mjs';
 import { bounded } from './bounded.ts';
+import { collectAfterSwaps } from './collector.ts';
 import { KeptBuilds } from './kept-builds.ts';
 import { stderrLogger } from './stderr-log.ts';
 
@@ -72,5 +73,10 @@ export async function openHost(options: HostOptions = {}): Promise<Host> {
     setupMs: options.setupMs,
     bounded: (act) => bounded(Math.max(LEAST_MS, options.setupMs ?? 0), act),
   });
-  return { kernel, log, cacheDir: cacheDir(), dispose: () => kernel.dispose() };
+  const stop = options.watch === true ? collectAfterSwaps(kernel) : undefined;
+  const dispose = async (): Promise<void> => {
+    await stop?.();
+    await kernel.dispose();
+  };
+  return { kernel, log, cacheDir: cacheDir(), dispose };
 }
