@@ -7,6 +7,7 @@ import { Type } from 'typebox';
 import type { Job, JobState } from '../contracts/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 import type { Daemon } from './daemon.ts';
+import { lacksSpace } from './full-disk.ts';
 import { openHttp, type HttpConfig } from './http.ts';
 import { depthOf } from './json-depth.ts';
 import { keyRoutes } from './key-routes.ts';
@@ -53,8 +54,7 @@ export function buildApi(daemon: Daemon, access: Access, http: HttpConfig): Fast
       const status = STATUS_OF_CODE[error.code] ?? 400;
       return reply.status(status).send({ error: { code: error.code, message: error.message, hint: error.hint ?? null } });
     }
-    const { code = '' } = error as NodeJS.ErrnoException;
-    if (code === 'ENOSPC' || code === 'EDQUOT') return reply.status(507).send({ error: { code: 'DISK_FULL', message: 'The disk is full; nothing was kept.', hint: 'Free some space, and try again.' } });
+    if (lacksSpace(error)) return reply.status(507).send({ error: { code: 'DISK_FULL', message: 'The disk is full; nothing was kept.', hint: 'Free some space, and try again.' } });
     const status = error.validation !== undefined ? 400 : (error.statusCode ?? 500);
     if (status >= 500) daemon.log.error(`A request failed: ${reasonOf(error)}`, { stack: error.stack });
     return reply.status(status).send({ error: { code: status >= 500 ? 'INTERNAL' : 'BAD_REQUEST', message: reasonOf(error), hint: null } });

@@ -16,6 +16,12 @@ const CHECKPOINTS = 1.25;
 /** Bytes below which a state folder has no room for what may come at any moment. */
 const LEAST_BYTES = 2 ** 20;
 
+/** Whether the system refused a write for want of space. */
+export function lacksSpace(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === 'ENOSPC' || code === 'EDQUOT';
+}
+
 interface Wanted {
   readonly dir: string;
   readonly bytes: number;

@@ -1,5 +1,6 @@
 /** What a client of OpenAI's API is told when a request can't be answered: the body that such clients understand. */
 import { GraftError, reasonOf } from '../../kernel/errors.ts';
+import { lacksSpace } from '../full-disk.ts';
 
 export type ErrorType = 'invalid_request_error' | 'authentication_error' | 'permission_error' | 'rate_limit_error' | 'server_error';
 
@@ -50,12 +51,11 @@ const STATUS_OF_CODE: Readonly<Record<string, readonly [status: number, type: Er
 
 /** Of these the next try would be told the same. */
 const LASTING: ReadonlySet<string> = new Set(['DISK_FULL', 'MODEL_FAILED', 'ADAPTER_BROKEN']);
-const NO_SPACE: ReadonlySet<string | undefined> = new Set(['ENOSPC', 'EDQUOT']);
 
 /** @param failed is told of what nobody foresaw, which the client is not */
 export function toApiError(error: unknown, requestId: string, failed: (error: unknown) => void): ApiError {
   if (error instanceof ApiError) return error;
-  if (NO_SPACE.has((error as NodeJS.ErrnoException).code)) return new ApiError(507, 'The disk is full; nothing was kept.', 'server_error', null, 'disk_full', NO_RETRY);
+  if (lacksSpace(error)) return new ApiError(507, 'The disk is full; nothing was kept.', 'server_error', null, 'disk_full', NO_RETRY);
   if (GraftError.is(error)) {
     const [status, type] = STATUS_OF_CODE[error.code] ?? [400, 'invalid_request_error'];
     const message = error.hint === undefined ? error.message : `${error.message} ${error.hint}`;

@@ -6,6 +6,7 @@ import { basename, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import type { Database, SqlRow } from '../../contracts/index.ts';
 import { GraftError } from '../../kernel/errors.ts';
+import { lacksSpace } from '../full-disk.ts';
 import { syncFolder } from '../../run/durable.ts';
 
 const STEPS: readonly string[] = [
@@ -179,6 +180,5 @@ function fileOf(row: SqlRow): StoredFile {
 }
 
 function diskFull(error: unknown): unknown {
-  const { code } = error as NodeJS.ErrnoException;
-  return code === 'ENOSPC' || code === 'EDQUOT' ? new GraftError('DISK_FULL', 'The disk that files are kept on is full; nothing was kept.', { cause: error }) : error;
+  return lacksSpace(error) ? new GraftError('DISK_FULL', 'The disk that files are kept on is full; nothing was kept.', { cause: error }) : error;
 }
