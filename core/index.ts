@@ -15,7 +15,7 @@ export { backendEngine } from './tensor/backend-engine.ts';
 export { cacheDir } from './tensor/cache-dir.mjs';
 export { packageRoots } from './tensor/package-roots.ts';
 export { product } from './tensor/matmul.ts';
-export { concatPacked, IGNORED, positionsOf, shiftLabels, trainedTokens } from './tensor/packed.ts';
+export { concatPacked, IGNORED, positionsOf, segmentsOf, shiftLabels, trainedTokens } from './tensor/packed.ts';
 export { Detokenizer } from './tensor/detokenizer.ts';
 export { rng, rngKey, type Rng } from './tensor/rng.ts';
 export { attentionSegments, checkRotation, rotating } from './tensor/ops/attention.ts';
@@ -51,5 +51,9 @@ export { writeShardedSafetensors, writeSafetensors, type TensorToWrite } from '.
 export { loadTrainables, saveTrainables, type LoadTrainablesOptions, type SavedTrainable } from './tensor/trainable-file.ts';
 export { bytesOf } from './tensor/float16.ts';
 export { toFloat32 } from './tensor/half.ts';
+export type { Objective, Pass, PassLosses } from './training/objective.ts';
+export { trainingOptions, type TrainingOptions } from './training/options.ts';
+export { planTraining } from './training/plan.ts';
+export { runTraining } from './training/trainer.ts';
 export { generate, type GenerateOptions } from './tensor/generate.ts';
 

@@ -40,6 +40,11 @@ export interface DatasetStats {
 
 /** What `preprocess` makes: sequences of one or more packed examples each, never longer than `max_length`. */
 export interface Dataset {
+  /**
+   * Set where every sequence is a pair: two segments that begin with one prompt, the first with the preferred completion and the
+   * second with the other. A trainer that does not compare must refuse it.
+   */
+  readonly preferences?: true;
   readonly train: readonly Packed[];
   readonly eval: readonly Packed[];
   /** One entry per example of `train`, in the order they are packed. */

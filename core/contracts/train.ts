@@ -1,6 +1,9 @@
 /** What `train` yields, and how it persists. */
 
-/** One event of a training. `loss` is the mean over trained tokens, in nats. */
+/**
+ * One event of a training. `loss` is the mean over trained tokens, in nats, or what else the trainer minimises; `metrics` is what
+ * it tells beside, such as `rewards/margins`.
+ */
 export type TrainEvent =
   | {
       readonly type: 'step';
@@ -13,12 +16,13 @@ export type TrainEvent =
       readonly learningRate: number;
       /** Before clipping. */
       readonly gradNorm: number;
+      readonly metrics?: Readonly<Record<string, number>>;
       /** Tokens in the step, trained on or not. */
       readonly tokens: number;
       readonly trainedTokens: number;
       readonly seconds: number;
     }
-  | { readonly type: 'evaluation'; readonly step: number; readonly loss: number; readonly perplexity: number; readonly trainedTokens: number; readonly seconds: number }
+  | { readonly type: 'evaluation'; readonly step: number; readonly loss: number; readonly perplexity?: number; readonly metrics?: Readonly<Record<string, number>>; readonly trainedTokens: number; readonly seconds: number }
   | { readonly type: 'checkpoint'; readonly step: number; readonly dir: string; readonly best: boolean }
   | { readonly type: 'train-ended'; readonly step: number; readonly reason: 'completed' | 'early-stopping' | 'cancelled'; readonly loss: number; readonly evalLoss?: number };
 

@@ -32,6 +32,14 @@ export function concatPacked(list: readonly Packed[]): PackedBatch {
   return { inputIds, labels, offsets, positions: positionsOf(offsets) };
 }
 
+/** Each example as a sequence of its own; shares the arrays. */
+export function segmentsOf({ inputIds, labels, offsets }: Packed): Packed[] {
+  return Array.from({ length: offsets.length - 1 }, (_, i) => {
+    const [start, end] = [offsets[i]!, offsets[i + 1]!];
+    return { inputIds: inputIds.subarray(start, end), labels: labels.subarray(start, end), offsets: Int32Array.of(0, end - start) };
+  });
+}
+
 /** What each token is to predict: `labels[i + 1]` within a segment, -100 at its last token. `[T]` -> `[T]`. */
 export function shiftLabels(labels: Int32Array, offsets: Int32Array): Int32Array {
   const targets = new Int32Array(labels.length).fill(IGNORED);

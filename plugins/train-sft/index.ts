@@ -1,10 +1,11 @@
-import { definePlugin } from 'graft';
-import { sftOptions } from './options.ts';
-import { plan } from './plan.ts';
-import { train } from './trainer.ts';
+import { definePlugin, planTraining, runTraining } from 'graft';
+import { sft, sftOptions } from './sft.ts';
 
 export default definePlugin({
   stage: 'train',
   config: sftOptions,
-  setup: () => ({ plan, train }),
+  setup: () => ({
+    plan: (call) => planTraining(call, sft(call.model)),
+    train: (call) => runTraining(call, sft(call.model)),
+  }),
 });

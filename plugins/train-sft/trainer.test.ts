@@ -2,14 +2,11 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { rng, tf, type CausalLM, type Dataset, type Graft, type Packed, type RunEvent, type TrainEvent } from 'graft';
+import { rng, tf, type CausalLM, type Dataset, type Graft, type Packed, type RunEvent, type TrainEvent, type TrainingOptions } from 'graft';
 import { CheckpointFolder, CheckpointWriter } from '../../core/run/checkpoints.ts';
 import type { OracleHost } from '../../core/run/oracles/port.ts';
 import { inject, oracleBase, ORACLES, strategyHost } from '../../test/support/strategies.ts';
-import { options } from './testing.ts';
-import type { SftOptions } from './options.ts';
-import { plan } from './plan.ts';
-import { train } from './trainer.ts';
+import { options, plan, train } from '../../test/support/training.ts';
 
 type Step = Extract<TrainEvent, { type: 'step' }>;
 
@@ -57,7 +54,7 @@ describe('training', () => {
   }
 
   /** Trains a new LoRA to the end, and takes it off again. */
-  async function run(given: Partial<SftOptions>, { data = dataset, lora = {}, signal, prepare, onEvent, resume = false, swapped, emit = host.call.emit }: Given = {}): Promise<TrainEvent[]> {
+  async function run(given: Partial<TrainingOptions>, { data = dataset, lora = {}, signal, prepare, onEvent, resume = false, swapped, emit = host.call.emit }: Given = {}): Promise<TrainEvent[]> {
     const stack = `sft-${stacks++}`;
     graft = await inject(host, model, stack, 'lora', { r: 4, lora_alpha: 8, target_modules: ['q_proj', 'v_proj', 'gate_proj'], ...lora });
     const folder = new CheckpointFolder(join(dir, 'checkpoints'));

@@ -15,8 +15,7 @@ import { injectLora } from '../../plugins/inject-lora/lora.ts';
 import { readParameters } from '../../plugins/load-llama/checkpoint.ts';
 import { parseConfig } from '../../plugins/load-llama/config.ts';
 import { LlamaModel } from '../../plugins/load-llama/model.ts';
-import { options as sftOptions } from '../../plugins/train-sft/testing.ts';
-import { train } from '../../plugins/train-sft/trainer.ts';
+import { options as sftOptions, train } from '../support/training.ts';
 import { randomModel, randomSources } from './random-model.ts';
 import { configOf, flopsPerToken, SHAPES } from './shapes.ts';
 

@@ -70,7 +70,7 @@ describe('the guards', () => {
   });
 
   it('name a room that the plan does not have', () => {
-    expect(roomViolations(build({ 'core/utils/a.ts': '' }))).toEqual(['core/utils/a.ts: core/utils is not a room of the house (contracts, kernel, config, tensor, data, run, serving, host, cli)']);
+    expect(roomViolations(build({ 'core/utils/a.ts': '' }))).toEqual(['core/utils/a.ts: core/utils is not a room of the house (contracts, kernel, config, tensor, data, training, run, serving, host, cli)']);
   });
 
   it('find code among the contracts', () => {

@@ -12,13 +12,14 @@ const ROOM_TO_BELOW: Readonly<Record<string, readonly string[]>> = {
   config: ['kernel', 'contracts'],
   tensor: ['kernel', 'contracts'],
   data: ['tensor', 'kernel', 'contracts'],
+  training: ['tensor', 'kernel', 'contracts'],
   run: ['config', 'tensor', 'data', 'kernel', 'contracts'],
   serving: ['run', 'config', 'tensor', 'data', 'kernel', 'contracts'],
   host: ['serving', 'run', 'config', 'tensor', 'data', 'kernel', 'contracts'],
   cli: ['host', 'serving', 'run', 'config', 'tensor', 'data', 'kernel', 'contracts'],
 };
 /** core/index.ts is the plugins' door to these. */
-const BEHIND_THE_DOOR: readonly string[] = ['config', 'tensor', 'data', 'kernel', 'contracts'];
+const BEHIND_THE_DOOR: readonly string[] = ['config', 'training', 'tensor', 'data', 'kernel', 'contracts'];
 /** What a microkernel has no business with. */
 const NOT_FOR_THE_KERNEL = /^(@tensorflow\/|yaml$|fastify$|@huggingface\/|commander$|(node:)?https?2?$|undici$)/;
 

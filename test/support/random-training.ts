@@ -7,9 +7,8 @@ import { parameterShapes } from '../../plugins/load-llama/architecture.ts';
 import { parseConfig } from '../../plugins/load-llama/config.ts';
 import { LlamaModel } from '../../plugins/load-llama/model.ts';
 import { LlamaParameter } from '../../plugins/load-llama/parameter.ts';
-import { options } from '../../plugins/train-sft/testing.ts';
-import { train } from '../../plugins/train-sft/trainer.ts';
 import { quietLog } from './strategies.ts';
+import { options, train } from './training.ts';
 
 export interface RandomTraining {
   /** A config.json. */

@@ -60,6 +60,10 @@ function charts({ steps, evaluations }: History): string {
   const drawn = [
     drawChart({ title: 'Training loss', format: formatLoss, series: [{ label: 'each step', tone: 'faint', points: losses }, { label: 'smoothed', tone: 'a', points: smoothed(losses) }] }),
     drawChart({ title: 'Evaluation loss', format: formatLoss, series: [{ label: 'evaluation', tone: 'b', marks: true, points: evaluations.map(({ step, loss }) => [step, loss] as const) }] }),
+    ...metricsOf([...steps, ...evaluations]).map((name) => {
+      const points = (events: readonly { readonly step: number; readonly metrics?: Readonly<Record<string, number>> }[]): [number, number][] => events.flatMap(({ step, metrics }): [number, number][] => (metrics?.[name] === undefined ? [] : [[step, metrics[name]]]));
+      return drawChart({ title: name, format: formatLoss, series: [{ label: 'each step', tone: 'faint', points: points(steps) }, { label: 'smoothed', tone: 'a', points: smoothed(points(steps)) }, { label: 'evaluation', tone: 'b', marks: true, points: points(evaluations) }] });
+    }),
     drawChart({ title: 'Learning rate', format: formatRate, tick: formatRate, fromZero: true, series: [{ label: 'learning rate', tone: 'a', points: of(({ learningRate }) => learningRate) }] }),
     drawChart({ title: 'Gradient norm before clipping', format: formatLoss, fromZero: true, series: [{ label: 'gradient norm', tone: 'a', points: of(({ gradNorm }) => gradNorm) }] }),
     drawChart({ title: 'Tokens per second', format: formatCount, tick: formatCount, fromZero: true, series: [{ label: 'each step', tone: 'faint', points: speeds }, { label: 'smoothed', tone: 'a', points: smoothed(speeds) }] }),
@@ -103,7 +107,16 @@ function formatDifference({ estimatedPeakBytes, measuredPeakBytes }: NonNullable
 
 function evaluations({ evaluations: list }: History): string {
   if (list.length === 0) return '';
-  return section('Evaluations', table(['Step', 'Loss', 'Perplexity', 'Tokens'], list.map(({ step, loss, perplexity, trainedTokens }) => [String(step), formatLoss(loss), formatLoss(perplexity), formatCount(trainedTokens)]), 'numbers'));
+  const shown = (value: number | undefined): string => (value === undefined ? '' : formatLoss(value));
+  const names = metricsOf(list);
+  const perplexed = list.some(({ perplexity }) => perplexity !== undefined);
+  const head = ['Step', 'Loss', ...(perplexed ? ['Perplexity'] : []), ...names.map(escapeHtml), 'Tokens'];
+  return section('Evaluations', table(head, list.map(({ step, loss, perplexity, metrics, trainedTokens }) => [String(step), formatLoss(loss), ...(perplexed ? [shown(perplexity)] : []), ...names.map((name) => shown(metrics?.[name])), formatCount(trainedTokens)]), 'numbers'));
+}
+
+/** Names of what is told beside the loss, in the order first told. */
+function metricsOf(events: readonly { readonly metrics?: Readonly<Record<string, number>> }[]): readonly string[] {
+  return [...new Set(events.flatMap(({ metrics = {} }) => Object.keys(metrics)))];
 }
 
 function warnings({ logs }: History): string {

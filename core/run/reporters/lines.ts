@@ -17,7 +17,7 @@ export function linesOf(event: RunEvent, colors: Colors): readonly string[] {
     case 'plan':
       return planRows(event.plan).map(([name, text]) => `${colors.dim(name.padEnd(7))} ${text}`);
     case 'evaluation':
-      return [`${colors.cyan('eval')} step ${event.step}  loss ${formatLoss(event.loss)}  perplexity ${formatLoss(event.perplexity)}${colors.dim(`  ${formatCount(event.trainedTokens)} tokens, ${formatDuration(event.seconds)}`)}`];
+      return [`${colors.cyan('eval')} step ${event.step}  loss ${formatLoss(event.loss)}${event.perplexity === undefined ? '' : `  perplexity ${formatLoss(event.perplexity)}`}${metricsText(event)}${colors.dim(`  ${formatCount(event.trainedTokens)} tokens, ${formatDuration(event.seconds)}`)}`];
     case 'checkpoint':
       return [colors.dim(`checkpoint of step ${event.step}${event.best ? ', the best so far' : ''}: ${shown(event.dir)}`)];
     case 'log':
@@ -45,11 +45,16 @@ export function stepText(step: Step, tokensPerSecond: number, secondsLeft: numbe
   return [
     `step ${step.step}/${step.totalSteps}`,
     `epoch ${step.epoch.toFixed(2)}`,
-    `loss ${formatLoss(step.loss)}`,
+    `loss ${formatLoss(step.loss)}${metricsText(step)}`,
     `lr ${formatRate(step.learningRate)}`,
     `${formatCount(tokensPerSecond)} tokens/s`,
     ...(step.step < step.totalSteps ? [`${formatDuration(secondsLeft)} left`] : []),
   ].join('  ');
+}
+
+/** `  rewards/margins 0.1234` for each metric. */
+function metricsText({ metrics = {} }: Pick<Step, 'metrics'>): string {
+  return Object.entries(metrics).map(([name, value]) => `  ${name} ${formatLoss(value)}`).join('');
 }
 
 /** Speed over the last steps, and the time that the rest will take at it. */

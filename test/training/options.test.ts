@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { GraftError } from 'graft';
-import { defaults } from './testing.ts';
+import { GraftError } from '../../core/index.ts';
+import { settings } from '../support/training.ts';
 
 function refusal(act: () => unknown): { readonly code: string; readonly message: string; readonly option: unknown; readonly hint: unknown } {
   try {
@@ -12,11 +12,11 @@ function refusal(act: () => unknown): { readonly code: string; readonly message:
   throw new Error('nothing was thrown');
 }
 
-describe('options of train sft', () => {
+describe('options of a training', () => {
   it('evaluate and save each epoch unless they say how many steps', () => {
-    expect(defaults()).toMatchObject({ evaluate: { every: 'epoch' }, save: { every: 'epoch' } });
-    expect(defaults({ eval_steps: 5, save_steps: 10 })).toMatchObject({ evaluate: { every: 5 }, save: { every: 10 } });
-    expect(defaults({ eval_strategy: 'no', save_strategy: 'no' })).toMatchObject({ evaluate: undefined, save: undefined });
+    expect(settings()).toMatchObject({ evaluate: { every: 'epoch' }, save: { every: 'epoch' } });
+    expect(settings({ eval_steps: 5, save_steps: 10 })).toMatchObject({ evaluate: { every: 5 }, save: { every: 10 } });
+    expect(settings({ eval_strategy: 'no', save_strategy: 'no' })).toMatchObject({ evaluate: undefined, save: undefined });
   });
 
   it.each([
@@ -30,6 +30,6 @@ describe('options of train sft', () => {
     ['early_stopping_threshold', { early_stopping_threshold: 0.1 }, 'train sft: early_stopping_threshold has no effect without early_stopping_patience.'],
     ['load_best_model_at_end', { load_best_model_at_end: true, save_strategy: 'no' }, 'train sft: the best checkpoint needs evaluations and checkpoints.'],
   ] as const)('are refused where %s contradicts another', (option, given, message) => {
-    expect(refusal(() => defaults(given))).toMatchObject({ code: 'OPTIONS_CONFLICT', message, option: [option], hint: expect.any(String) });
+    expect(refusal(() => settings(given))).toMatchObject({ code: 'OPTIONS_CONFLICT', message, option: [option], hint: expect.any(String) });
   });
 });

@@ -1,6 +1,6 @@
-import type { Resumption } from 'graft';
+import type { Resumption } from '../contracts/index.ts';
 import { beginning, type Place } from './batches.ts';
-import type { SftSettings } from './options.ts';
+import type { TrainingSettings } from './options.ts';
 
 /** How many of the last losses a report of a failed step shows. */
 const RECENT = 5;
@@ -55,6 +55,6 @@ export function optimizerSteps({ step, optimizerFrom = 0 }: Progress): number {
   return step - optimizerFrom;
 }
 
-export function stopsEarly(progress: Progress, { early_stopping_patience }: SftSettings): boolean {
+export function stopsEarly(progress: Progress, { early_stopping_patience }: TrainingSettings): boolean {
   return early_stopping_patience !== undefined && progress.evaluationsWithoutGain >= early_stopping_patience;
 }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { learningRateFactor, warmupStepsOf, type SchedulerType } from './schedule.ts';
+import { learningRateFactor, warmupStepsOf, type SchedulerType } from '../../core/training/schedule.ts';
 
 interface Case {
   readonly kind: SchedulerType;

@@ -1,4 +1,4 @@
-import type { CausalLM, Trainable } from 'graft';
+import type { CausalLM, Trainable } from '../contracts/index.ts';
 
 const FLOAT = 4;
 const MIB = 2 ** 20;

@@ -1,31 +1,34 @@
-import { AdamW, clipScale, portableOptimizer, type TrainCall, type TrainEvent } from 'graft';
+import type { TrainCall, TrainEvent } from '../contracts/index.ts';
+import { AdamW, clipScale } from '../tensor/adamw.ts';
+import { portableOptimizer } from '../tensor/portable-optimizer.ts';
 import { Batches, type Place } from './batches.ts';
 import { evaluate } from './evaluation.ts';
 import { assertFinite, assertSound, type Circumstances } from './finite.ts';
 import { stepGradients } from './gradients.ts';
 import { evalSequencesOf, sequencesOf, trainablesOf } from './inputs.ts';
-import { settingsOf, type Rhythm, type SftOptions } from './options.ts';
+import type { Objective } from './objective.ts';
+import { settingsOf, type Rhythm, type TrainingOptions } from './options.ts';
 import { afterEvaluation, afterStep, afterSwap, BEGINNING, optimizerSteps, stopsEarly, type Progress, type SavedProgress } from './progress.ts';
 import { learningRateFactor, warmupStepsOf } from './schedule.ts';
 import { restoreInCommon, restoreTensors, saveTensors } from './tensors.ts';
 
 /**
- * Supervised fine-tuning: minimises the mean loss of the trained tokens with AdamW (Loshchilov and Hutter 2019),
- * g <- g min(1, max_grad_norm / ||g||).
+ * Minimises an objective with AdamW (Loshchilov and Hutter 2019), g <- g min(1, max_grad_norm / ||g||): the data of each step, the
+ * learning rate, evaluations, early stopping, checkpoints and going on from them. What `train` of a plugin is beside its loss.
  *
  * All that a step depends on is the tensors in the last checkpoint, the seed, and the numbers in `Progress`; so a run that
  * was killed goes on from a checkpoint with the losses it would have had.
  *
- * @throws GraftError `NOTHING_TO_TRAIN`, `NO_TRAINED_TOKENS`, `NO_EVAL_DATA`, `OPTIONS_CONFLICT`, `LOSS_NOT_FINITE`, `GRADIENT_NOT_FINITE`
+ * @throws GraftError what the objective's `check` throws, `NOTHING_TO_TRAIN`, `NO_TRAINED_TOKENS`, `NO_EVAL_DATA`, `OPTIONS_CONFLICT`, `LOSS_NOT_FINITE`, `GRADIENT_NOT_FINITE`
  */
-export async function* train(call: TrainCall<SftOptions>): AsyncGenerator<TrainEvent> {
+export async function* runTraining(call: TrainCall<TrainingOptions>, objective: Objective): AsyncGenerator<TrainEvent> {
   const { model, stack, checkpoints, signal, seed } = call;
-  const settings = settingsOf(call.config);
+  const settings = settingsOf(call.config, objective.name);
   const trainables = trainablesOf(call);
-  const sequences = sequencesOf(call);
-  let progress = progressOf(call.resume, (from) => new Batches(sequences, settings, seed, from));
-  const batches = new Batches(sequences, settings, seed, progress.from);
-  const evalSequences = evalSequencesOf(call);
+  const sequences = sequencesOf(call, objective);
+  let progress = progressOf(call.resume, (from) => new Batches(objective.name, sequences, settings, seed, from));
+  const batches = new Batches(objective.name, sequences, settings, seed, progress.from);
+  const evalSequences = evalSequencesOf(call, objective);
   const schedule = { type: settings.lr_scheduler_type, warmupSteps: warmupStepsOf(settings, batches.totalSteps), totalSteps: batches.totalSteps };
   if (schedule.warmupSteps >= schedule.totalSteps) call.emit({ type: 'log', level: 'warn', message: `The warm-up is ${schedule.warmupSteps} steps and the run ${schedule.totalSteps}: the learning rate never reaches ${settings.learning_rate}.` });
   const arithmetic = model.engine.optimizer ?? portableOptimizer;
@@ -47,18 +50,18 @@ export async function* train(call: TrainCall<SftOptions>): AsyncGenerator<TrainE
   /** What spoils the trainables shows in the step after: nothing is kept before one sequence has told, where no evaluation has. */
   async function assertWorthKeeping(): Promise<void> {
     if (soundStep === progress.step) return;
-    const { loss } = await evaluate(model, stack, batches.at(progress.step - 1).sequences.slice(0, 1), settings.micro_batch_tokens);
+    const { loss } = await evaluate(objective, stack, batches.at(progress.step - 1).sequences.slice(0, 1), settings.micro_batch_tokens);
     assertSound(loss, trainables, circumstances(progress.step));
     soundStep = progress.step;
   }
 
   async function evaluation(): Promise<TrainEvent> {
     const began = performance.now();
-    const { loss, trainedTokens } = await evaluate(model, stack, evalSequences, settings.micro_batch_tokens);
+    const { loss, metrics, trainedTokens } = await evaluate(objective, stack, evalSequences, settings.micro_batch_tokens);
     assertSound(loss, trainables, circumstances(progress.step));
     soundStep = progress.step;
     progress = afterEvaluation(progress, loss, settings.early_stopping_threshold);
-    return { type: 'evaluation', step: progress.step, loss, perplexity: Math.exp(loss), trainedTokens, seconds: (performance.now() - began) / 1000 };
+    return { type: 'evaluation', step: progress.step, loss, ...(objective.perToken ? { perplexity: Math.exp(loss) } : {}), ...(metrics === undefined ? {} : { metrics }), trainedTokens, seconds: (performance.now() - began) / 1000 };
   }
 
   async function checkpoint(evalLoss?: number): Promise<TrainEvent> {
@@ -85,7 +88,7 @@ export async function* train(call: TrainCall<SftOptions>): AsyncGenerator<TrainE
     const began = performance.now();
     const { sequences: batch, epoch, endsEpoch } = batches.at(progress.step);
     const learningRate = rateOf(progress.step);
-    const result = await stepGradients({ model, stack, trainables, optimizer: arithmetic, sequences: batch, maxTokens: settings.micro_batch_tokens, recompute: settings.recompute, seed, firstPass: progress.passes });
+    const result = await stepGradients({ objective, stack, trainables, optimizer: arithmetic, sequences: batch, maxTokens: settings.micro_batch_tokens, recompute: settings.recompute, seed, firstPass: progress.passes });
     try {
       assertFinite(result, trainables, circumstances(progress.step + 1));
       optimizer.apply(result.gradients, learningRate, settings.max_grad_norm === 0 ? 1 : clipScale(result.norm, settings.max_grad_norm));
@@ -101,6 +104,7 @@ export async function* train(call: TrainCall<SftOptions>): AsyncGenerator<TrainE
       loss: result.loss,
       learningRate,
       gradNorm: result.norm,
+      ...(result.metrics === undefined ? {} : { metrics: result.metrics }),
       tokens: result.tokens,
       trainedTokens: result.trainedTokens,
       seconds: (performance.now() - began) / 1000,
@@ -134,7 +138,7 @@ export async function* train(call: TrainCall<SftOptions>): AsyncGenerator<TrainE
 }
 
 /** A checkpoint of before a swap tells where its data stood; what it counted is counted anew. */
-function progressOf(resume: TrainCall<SftOptions>['resume'], batchesFrom: (from: Place | undefined) => Batches): Progress {
+function progressOf(resume: TrainCall<TrainingOptions>['resume'], batchesFrom: (from: Place | undefined) => Batches): Progress {
   if (resume === undefined) return BEGINNING;
   const { place, ...progress } = resume.state as SavedProgress;
   return resume.swapped === undefined ? progress : afterSwap(progress, resume, place ?? batchesFrom(progress.from).placeAt(progress.step));

@@ -1,5 +1,7 @@
 /** NaN and infinity end a training before they are learned from, and before they are kept. */
-import { globalNorm, GraftError, type Trainable } from 'graft';
+import type { Trainable } from '../contracts/index.ts';
+import { GraftError } from '../kernel/errors.ts';
+import { globalNorm } from '../tensor/adamw.ts';
 import type { StepGradients } from './gradients.ts';
 
 /** What is known when numbers go wrong. */

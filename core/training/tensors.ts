@@ -1,6 +1,10 @@
 /** The tensors of a training in a checkpoint: what its grafts' own files may round or rename, exactly as it is. */
 import { join } from 'node:path';
-import { GraftError, readTensors, tf, writeTensors, type AdamW, type NamedTensor, type NamedTensors, type Trainable } from 'graft';
+import * as tf from '@tensorflow/tfjs';
+import type { Trainable } from '../contracts/index.ts';
+import { GraftError } from '../kernel/errors.ts';
+import type { AdamW } from '../tensor/adamw.ts';
+import { readTensors, writeTensors, type NamedTensor, type NamedTensors } from '../tensor/named-tensors.ts';
 
 const FILE = 'trainer.safetensors';
 

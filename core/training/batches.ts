@@ -1,5 +1,8 @@
-import { concatPacked, rng, trainedTokens, type Packed, type PackedBatch } from 'graft';
-import type { SftSettings } from './options.ts';
+import type { Packed } from '../contracts/index.ts';
+import { concatPacked } from '../tensor/packed.ts';
+import { rng } from '../tensor/rng.ts';
+import type { Objective, Pass } from './objective.ts';
+import type { TrainingSettings } from './options.ts';
 
 const DEFAULT_BATCH_SIZE = 8;
 
@@ -36,7 +39,8 @@ export class Batches {
   /** Passes over the data in all, fractional. */
   readonly epochs: number;
   readonly #sequences: readonly Packed[];
-  readonly #settings: SftSettings;
+  readonly #settings: TrainingSettings;
+  readonly #trainer: string;
   readonly #seed: number;
   readonly #from: Place;
   /** First step of each epoch from that of `from` on, and one past the last. */
@@ -44,10 +48,12 @@ export class Batches {
   #cached: { readonly epoch: number; readonly batches: readonly (readonly number[])[] } | undefined;
 
   /**
+   * @param trainer its name; each has an order of its own
    * @param sequences those that have something to train on
    * @param from where these settings and this data begin to count: a swap moves it
    */
-  constructor(sequences: readonly Packed[], settings: SftSettings, seed: number, from = beginning()) {
+  constructor(trainer: string, sequences: readonly Packed[], settings: TrainingSettings, seed: number, from = beginning()) {
+    this.#trainer = trainer;
     this.#sequences = sequences;
     this.#settings = settings;
     this.#seed = seed;
@@ -114,7 +120,7 @@ export class Batches {
 
   #batchesOf(epoch: number): readonly (readonly number[])[] {
     if (this.#cached?.epoch !== epoch) {
-      const order = rng(this.#seed, 'train-sft', 'order', epoch).shuffle(Array.from(this.#sequences, (_, index) => index));
+      const order = rng(this.#seed, `train-${this.#trainer}`, 'order', epoch).shuffle(Array.from(this.#sequences, (_, index) => index));
       this.#cached = { epoch, batches: this.#group(epoch === this.#from.epoch ? order.slice(this.#from.sequences) : order) };
     }
     return this.#cached.batches;
@@ -128,17 +134,17 @@ export class Batches {
 }
 
 /**
- * Splits a step into forward passes of at most `maxTokens` tokens. A sequence may be divided between its examples, which
- * never see each other; one example that is longer is a pass of its own, and one that has nothing to train on is left out.
+ * Divides a step into forward passes of at most `maxTokens` tokens. A sequence may be taken apart where its parts have losses of
+ * their own; a part that is longer is a pass of its own, and one that weighs nothing is left out.
  */
-export function microBatches(sequences: readonly Packed[], maxTokens: number): PackedBatch[] {
-  const examples = sequences.flatMap((sequence) => (sequence.inputIds.length <= maxTokens ? [sequence] : trainable(examplesOf(sequence))));
-  return fill(examples, (example) => example.inputIds.length, maxTokens).map(concatPacked);
+export function passesOf(objective: Pick<Objective, 'divide' | 'weight'>, sequences: readonly Packed[], maxTokens: number): Pass[] {
+  const parts = sequences.flatMap((sequence) => (sequence.inputIds.length <= maxTokens ? [sequence] : weighty(objective, objective.divide(sequence))));
+  return fill(parts, (part) => part.inputIds.length, maxTokens).map((pass) => ({ sequences: pass, batch: concatPacked(pass) }));
 }
 
 /** The sequences that a loss can be computed on. */
-export function trainable(sequences: readonly Packed[]): Packed[] {
-  return sequences.filter((sequence) => trainedTokens(sequence) > 0);
+export function weighty({ weight }: Pick<Objective, 'weight'>, sequences: readonly Packed[]): Packed[] {
+  return sequences.filter((sequence) => weight(sequence) > 0);
 }
 
 /** Puts items in groups in their order; a group is closed when the next item would take it over `limit`. */
@@ -154,11 +160,4 @@ function fill<T>(items: readonly T[], weight: (item: T) => number, limit: number
     room -= weight(item);
   }
   return groups;
-}
-
-function examplesOf({ inputIds, labels, offsets }: Packed): Packed[] {
-  return Array.from({ length: offsets.length - 1 }, (_, i) => {
-    const [start, end] = [offsets[i]!, offsets[i + 1]!];
-    return { inputIds: inputIds.subarray(start, end), labels: labels.subarray(start, end), offsets: Int32Array.of(0, end - start) };
-  });
 }

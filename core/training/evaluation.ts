@@ -1,0 +1,57 @@
+import { setImmediate } from 'node:timers/promises';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Packed } from '../contracts/index.ts';
+import { trainedTokens } from '../tensor/packed.ts';
+import { passesOf } from './batches.ts';
+import type { Objective, PassLosses } from './objective.ts';
+
+export interface Evaluation {
+  /** Mean, by weight. */
+  readonly loss: number;
+  readonly metrics: Metrics;
+  readonly trainedTokens: number;
+}
+
+/** Means by name; undefined where the objective tells none. */
+export type Metrics = Readonly<Record<string, number>> | undefined;
+
+/**
+ * The loss on held-out sequences, without dropout and without a backward. Losses are summed in double precision, so the
+ * result hardly depends on `maxTokens`.
+ */
+export async function evaluate(objective: Objective, stack: string, sequences: readonly Packed[], maxTokens: number): Promise<Evaluation> {
+  let sum = 0;
+  let weight = 0;
+  const metrics = new MetricSums();
+  for (const pass of passesOf(objective, sequences, maxTokens)) {
+    await objective.prepare?.(pass.sequences);
+    const made = tf.tidy(() => ({ ...objective.losses(pass, { stack }) }));
+    sum += await doubleSum(made.losses);
+    made.losses.dispose();
+    await metrics.take(made.metrics);
+    weight += pass.sequences.reduce((total, sequence) => total + objective.weight(sequence), 0);
+    await setImmediate();
+  }
+  return { loss: sum / weight, metrics: metrics.over(weight), trainedTokens: sequences.reduce((total, sequence) => total + trainedTokens(sequence), 0) };
+}
+
+/** Metrics of passes, added up. */
+export class MetricSums {
+  readonly #nameToSum = new Map<string, number>();
+
+  /** Adds those of a pass, and disposes them. */
+  async take(metrics: PassLosses['metrics'] = {}): Promise<void> {
+    for (const [name, values] of Object.entries(metrics)) {
+      this.#nameToSum.set(name, (this.#nameToSum.get(name) ?? 0) + (await doubleSum(values)));
+      values.dispose();
+    }
+  }
+
+  over(weight: number): Metrics {
+    return this.#nameToSum.size === 0 ? undefined : Object.fromEntries([...this.#nameToSum].map(([name, sum]) => [name, sum / weight]));
+  }
+}
+
+async function doubleSum(values: tf.Tensor1D): Promise<number> {
+  return (await values.data<'float32'>()).reduce((total, value) => total + value, 0);
+}
