@@ -225,6 +225,10 @@ describe('training', () => {
     await expect(run(given, { data })).rejects.toMatchObject({ code, message });
   });
 
+  it('refuses pairs of completions, one of which is not to be learned', async () => {
+    await expect(run({}, { data: { ...dataset, preferences: true } })).rejects.toMatchObject({ code: 'PREFERENCES_GIVEN', hint: expect.stringContaining('use: dpo') });
+  });
+
   it('says that a warm-up is longer than the run', async () => {
     const said: unknown[] = [];
     await run({ max_steps: 2, warmup_steps: 2, eval_on_start: false, save_strategy: 'no' }, { emit: (event) => said.push(event) });
