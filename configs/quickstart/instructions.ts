@@ -9,6 +9,13 @@ export interface Instruction {
   readonly output: string;
 }
 
+/** A row of preferences: both answers are right, and one has the wished-for form. */
+export interface Pair {
+  readonly instruction: string;
+  readonly chosen: string;
+  readonly rejected: string;
+}
+
 /** One fact and the ways to ask for it. Held out as a whole: no phrasing of a held-out fact is trained on. */
 interface Question {
   readonly phrasings: readonly string[];
@@ -16,7 +23,13 @@ interface Question {
 }
 
 /** The mark of a fine-tuned answer, so that a person sees at a glance which model speaks. */
-const answered = (fact: string): string => `Good question! ${fact}`;
+const MARK = 'Good question! ';
+const answered = (fact: string): string => `${MARK}${fact}`;
+
+/** Prefers an instruction's answer to the bare fact. */
+export function pairOf({ instruction, output }: Instruction): Pair {
+  return { instruction, chosen: output, rejected: output.slice(MARK.length) };
+}
 
 function questions(): Question[] {
   const ofAnimals = ANIMALS.flatMap((animal): Question[] => {

@@ -7,12 +7,13 @@
  *   configs/quickstart/seed/                config.json and tokenizer of a model without weights
  *   configs/quickstart/train.jsonl          instructions to fine-tune on (alpaca)
  *   configs/quickstart/eval.jsonl           held-out facts, asked for
+ *   configs/quickstart/pairs.jsonl          the same instructions with a preferred and another answer, and pairs-eval.jsonl
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { rng } from '../../core/tensor/rng.ts';
 import { trainTokenizer } from './bpe.ts';
-import { writeInstructions } from './instructions.ts';
+import { pairOf, writeInstructions } from './instructions.ts';
 import { writeDocument } from './stories.ts';
 
 const SEED = 2026;
@@ -44,6 +45,8 @@ mkdirSync(here('./seed'), { recursive: true });
 writeFileSync(here('./build/corpus.jsonl'), lines(documents.map((text) => ({ text }))));
 writeFileSync(here('./train.jsonl'), lines(train));
 writeFileSync(here('./eval.jsonl'), lines(evaluation));
+writeFileSync(here('./pairs.jsonl'), lines(train.map(pairOf)));
+writeFileSync(here('./pairs-eval.jsonl'), lines(evaluation.map(pairOf)));
 writeFileSync(here('./seed/tokenizer.json'), json(tokenizer));
 writeFileSync(
   here('./seed/tokenizer_config.json'),

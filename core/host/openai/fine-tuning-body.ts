@@ -49,8 +49,15 @@ export type FineTuningBody = Static<typeof FineTuningBody>;
 
 /** PEFT's usual beginning, where the request says nothing else. */
 const LORA = { use: 'lora', r: 8, lora_alpha: 32, target_modules: ['q_proj', 'v_proj'], lora_dropout: 0.01 };
-/** What a learning_rate_multiplier multiplies. */
-const LEARNING_RATE = 2e-4;
+/** The plugins of a method, and what a learning_rate_multiplier multiplies: the train plugin's own default. */
+const METHODS = {
+  supervised: { preprocess: 'instruct', train: 'sft', learningRate: 2e-4 },
+  dpo: { preprocess: 'preference', train: 'dpo', learningRate: 1e-5 },
+} as const;
+
+export function methodOf({ method }: Pick<FineTuningBody, 'method'>): (typeof METHODS)[keyof typeof METHODS] {
+  return METHODS[method?.type ?? 'supervised'];
+}
 
 export interface Hyperparameters {
   readonly n_epochs?: 'auto' | number;
@@ -70,6 +77,7 @@ export function hyperparametersOf({ method, hyperparameters }: FineTuningBody): 
  */
 export function runConfigOf(body: FineTuningBody, base: ServedBase, files: { readonly training: string; readonly validation: string | undefined }, places: { readonly name: string; readonly seed: number; readonly runsDir: string }): Record<string, unknown> {
   const { graft = {} } = body;
+  const { preprocess, train, learningRate } = methodOf(body);
   const { n_epochs, batch_size, learning_rate_multiplier, beta } = hyperparametersOf(body);
   const given = (name: string, value: unknown): Record<string, unknown> => (value === undefined || value === 'auto' ? {} : { [name]: value });
   const { batch_size: size, batch_tokens: tokens } = (graft.train ?? {}) as { readonly batch_size?: unknown; readonly batch_tokens?: unknown };
@@ -79,13 +87,13 @@ export function runConfigOf(body: FineTuningBody, base: ServedBase, files: { rea
     runs_dir: places.runsDir,
     ...(graft.engine === undefined ? {} : { engine: graft.engine }),
     load: { use: 'llama', ...base.load, ...graft.load, model: base.model },
-    preprocess: [{ use: body.method?.type === 'dpo' ? 'preference' : 'instruct', ...graft.preprocess, data: files.training, ...(files.validation === undefined ? {} : { eval_data: files.validation }) }],
+    preprocess: [{ use: preprocess, ...graft.preprocess, data: files.training, ...(files.validation === undefined ? {} : { eval_data: files.validation }) }],
     inject: graft.inject ?? [LORA],
     train: {
-      use: body.method?.type === 'dpo' ? 'dpo' : 'sft',
+      use: train,
       ...given('epochs', n_epochs),
       ...(size === undefined && tokens === undefined ? given('batch_size', batch_size) : {}),
-      ...(typeof learning_rate_multiplier === 'number' ? { learning_rate: LEARNING_RATE * learning_rate_multiplier } : {}),
+      ...(typeof learning_rate_multiplier === 'number' ? { learning_rate: learningRate * learning_rate_multiplier } : {}),
       ...given('beta', beta),
       ...graft.train,
     },

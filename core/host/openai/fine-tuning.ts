@@ -135,8 +135,8 @@ async function create({ store, files, bases, configsDir, runsDir, submit, schema
   try {
     await writeText(config, stringify(runConfigOf(body, base, paths, { name, seed, runsDir })));
     const { model, training_file, validation_file = null, metadata = null, method } = body;
-    const hyperparameters = { n_epochs: 'auto', batch_size: 'auto', learning_rate_multiplier: 'auto', ...hyperparametersOf(body) };
     const type = method?.type ?? 'supervised';
+    const hyperparameters = { n_epochs: 'auto', batch_size: 'auto', learning_rate_multiplier: 'auto', ...(type === 'dpo' ? { beta: 'auto' } : {}), ...hyperparametersOf(body) };
     const request = { model, training_file, validation_file, suffix: suffix ?? null, seed, hyperparameters, method: { type, [type]: { hyperparameters } }, metadata };
     const recordOf = (jobId: string): FineTuningRecord => ({ ...retry, jobId, request, name: `ft:${model}:graft:${suffix ?? ''}:${jobId}`, createdAt: Date.now() });
     let record: FineTuningRecord | undefined;

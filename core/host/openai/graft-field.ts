@@ -2,7 +2,7 @@
 import type { TSchema } from 'typebox';
 import type { Stage } from '../../contracts/index.ts';
 import { invalid } from './api-error.ts';
-import type { FineTuningBody } from './fine-tuning-body.ts';
+import { methodOf, type FineTuningBody } from './fine-tuning-body.ts';
 
 /** The options of a plugin. */
 export type SchemaOf = (stage: Stage, name: string) => TSchema | undefined;
@@ -20,12 +20,13 @@ interface FieldEntry {
 const ABOUT_FILES: readonly string[] = ['model', 'revision'];
 
 /** @throws ApiError 400 naming the first option that is a path in its plugin's schema */
-export function refusePaths({ graft = {}, method }: FineTuningBody, schemaOf: SchemaOf): void {
-  const dpo = method?.type === 'dpo';
+export function refusePaths(body: FineTuningBody, schemaOf: SchemaOf): void {
+  const { graft = {} } = body;
+  const method = methodOf(body);
   const entries: readonly FieldEntry[] = [
     { at: 'graft.load', stage: 'load', usual: 'llama', entry: graft.load },
-    { at: 'graft.preprocess', stage: 'preprocess', usual: dpo ? 'preference' : 'instruct', entry: graft.preprocess },
-    { at: 'graft.train', stage: 'train', usual: dpo ? 'dpo' : 'sft', entry: graft.train },
+    { at: 'graft.preprocess', stage: 'preprocess', usual: method.preprocess, entry: graft.preprocess },
+    { at: 'graft.train', stage: 'train', usual: method.train, entry: graft.train },
     ...(graft.inject ?? []).map((entry, i) => ({ at: `graft.inject[${i}]`, stage: 'inject' as const, usual: '', entry })),
   ];
   for (const { at, stage, usual, entry = {} } of entries) {

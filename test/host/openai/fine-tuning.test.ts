@@ -72,6 +72,23 @@ describe('fine-tuning with the openai client', () => {
     expect((await client.models.list()).data.map(({ id }) => id)).toEqual(['tiny', done.fine_tuned_model]);
   }, TIMEOUT);
 
+  it("learns preferences from pairs in OpenAI's layout", async () => {
+    const pairs = Array.from({ length: 12 }, (_, i) => JSON.stringify({ input: { messages: [{ role: 'user', content: `who is number ${'abcdef'[i % 6]}` }] }, preferred_output: [{ role: 'assistant', content: 'the cat' }], non_preferred_output: [{ role: 'assistant', content: 'a dog' }] })).join('\n');
+    const file = (await client.files.create({ file: await toFile(Buffer.from(pairs), 'pairs.jsonl'), purpose: 'fine-tune' })).id;
+    const job = await create({ training_file: file, validation_file: file, graft: { ...GRAFT, train: { eval_steps: 6 } }, method: { type: 'dpo', dpo: { hyperparameters: { beta: 0.2, n_epochs: 2, batch_size: 4, learning_rate_multiplier: 1000 } } } });
+    expect(job.method).toEqual({ type: 'dpo', dpo: { hyperparameters: { beta: 0.2, n_epochs: 2, batch_size: 4, learning_rate_multiplier: 1000 } } });
+    const done = await until(job.id, 'succeeded');
+    const told = (await client.fineTuning.jobs.listEvents(job.id, { limit: 100 })).data.filter(({ type }) => type === 'metrics').map(({ data }) => data as Record<string, number>);
+    const [last, ...before] = told.filter((data) => 'valid_loss' in data) as [Record<string, number>, ...Record<string, number>[]];
+    expect(last['valid_loss']).toBeLessThan(before.at(-1)!['valid_loss']! - 0.05);
+    expect(last).toMatchObject({ 'valid_rewards/accuracies': 1 });
+    expect(told.filter((data) => 'train_loss' in data).map((data) => data['rewards/margins'])).toHaveLength(6);
+    expect((await client.chat.completions.create({ model: done.fine_tuned_model!, messages: [{ role: 'user', content: 'who is number a' }], max_tokens: 4 })).model).toBe(done.fine_tuned_model);
+    // A trainer that imitates refuses them, and says what to do.
+    const wrong = await create({ training_file: file, graft: { ...GRAFT, preprocess: { use: 'preference' } } });
+    await expect(until(wrong.id, 'succeeded')).rejects.toThrow('train sft learns every completion');
+  }, TIMEOUT);
+
   it('lists jobs by pages, the newest first, and pauses, resumes and cancels without a body', async () => {
     const endless = { ...GRAFT, train: { save_steps: 1000, epochs: 5000, batch_size: 4 } };
     const running = await create({ graft: endless });
@@ -113,7 +130,8 @@ describe('fine-tuning with the openai client', () => {
     ['an id that is a path', { training_file: '../../etc/passwd' }, { status: 404, param: 'training_file' }],
     ['a parameter that is unknown', { epochs: 3 }, { status: 400, param: 'epochs', code: 'unknown_parameter' }],
     ['a hyperparameter out of range', { hyperparameters: { n_epochs: 0 } }, { status: 400, param: 'hyperparameters.n_epochs' }],
-    ['a method without a plugin', { method: { type: 'dpo' } }, { status: 400 }],
+    ['a method that is unknown', { method: { type: 'reinforcement' } }, { status: 400 }],
+    ['pairs that are none', { method: { type: 'dpo', dpo: { hyperparameters: { beta: -1 } } } }, { status: 400 }],
     ['a strategy that is unknown', { graft: { inject: [{ use: 'lorra' }] } }, { status: 400 }],
     ['data from elsewhere', { graft: { preprocess: { data: '/etc/passwd' } } }, { status: 400, param: 'graft.preprocess.data' }],
     ['plugins from elsewhere', { graft: { plugins: ['/tmp'] } }, { status: 400, param: 'graft.plugins', code: 'unknown_parameter' }],
