@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { chaos } from './chaos.ts';
+import { CAPACITY, chaos } from './chaos.ts';
 
 it('brings every job to its end, once, as if nothing had happened, while runs and the host are killed', async () => {
   const report = await chaos({ jobs: 3, seed: 7, everySteps: 30, hostEvery: 3 });
@@ -7,7 +7,8 @@ it('brings every job to its end, once, as if nothing had happened, while runs an
   expect(report.published).toEqual([1, 1, 1]);
   expect(report.losses[0]).toHaveLength(40);
   for (const losses of report.losses) expect(losses).toEqual(report.losses[0]);
-  expect(report.mostCpu).toBeLessThanOrEqual(2);
+  expect(report.mostCpu).toBeLessThanOrEqual(CAPACITY.cpu);
+  expect(report.mostMemory).toBeLessThanOrEqual(CAPACITY.memory_mb);
   expect(report.hostKills).toBeGreaterThan(0);
   expect(report.childKills).toBeGreaterThan(0);
 }, 300_000);

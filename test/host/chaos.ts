@@ -33,14 +33,17 @@ export interface ChaosReport {
   readonly losses: readonly (readonly number[])[];
   /** Results per job. */
   readonly published: readonly number[];
-  /** The most cores that were taken at once, of the two that there are. */
+  /** The most cores and mebibytes that were taken at once, of `CAPACITY`. */
   readonly mostCpu: number;
+  readonly mostMemory: number;
   readonly childKills: number;
   readonly hostKills: number;
   readonly attempts: number;
 }
 
-const CAPACITY = { cpu: 2, memory_mb: 4000, gpu_memory_mb: 0 };
+export const CAPACITY = { cpu: 3, memory_mb: 3200, gpu_memory_mb: 0 };
+/** By turns: two of the first kind fill the cores' share, two of the second the memory's; one of each fits. */
+const RESOURCES = [{ cpu: 2, memory_mb: 1000 }, { cpu: 1, memory_mb: 1700 }];
 const LOOK_MS = 150;
 /** Of each job. */
 const STEPS = 40;
@@ -53,18 +56,19 @@ export async function chaos({ jobs, seed, everySteps, hostEvery, tell = () => un
   mkdirSync(run);
   const config = writeTinyRun(run, { train: { epochs: undefined, max_steps: STEPS, save_steps: 4, eval_steps: 20 } });
   const daemonFile = join(home, 'daemon.yaml');
-  writeFileSync(daemonFile, stringify({ state_dir: './state', port: 0, capacity: CAPACITY, job: { cpu: 1, memory_mb: 1500, max_attempts: 1000 }, retry_seconds: 0.05 }));
+  writeFileSync(daemonFile, stringify({ state_dir: './state', port: 0, capacity: CAPACITY, job: { ...RESOURCES[0], max_attempts: 1000 }, retry_seconds: 0.05 }));
   let daemon: RunningCommand = await start(daemonFile);
-  let [mostCpu, childKills, hostKills] = [0, 0, 0];
+  let [mostCpu, mostMemory, childKills, hostKills] = [0, 0, 0, 0];
   try {
     const client = (): DaemonClient => DaemonClient.find(state);
     const [first] = await client().submit({ config });
     await until(client, (all) => all.every((job) => job.state === 'succeeded'));
-    for (let i = 1; i < jobs; i++) await client().submit({ config, priority: i % 3 });
+    for (let i = 1; i < jobs; i++) await client().submit({ config, priority: i % 3, resources: RESOURCES[i % 2]! });
     let next = STEPS + everySteps;
     await until(client, async (all) => {
       const running = all.filter((job) => job.state === 'running');
       mostCpu = Math.max(mostCpu, running.reduce((sum, job) => sum + job.resources.cpu, 0));
+      mostMemory = Math.max(mostMemory, running.reduce((sum, job) => sum + job.resources.memory_mb, 0));
       const steps = all.reduce((sum, job) => sum + (job.standing?.step ?? 0), 0);
       if (steps < next) return all.every((job) => job.state === 'succeeded');
       next = steps + everySteps;
@@ -91,7 +95,7 @@ export async function chaos({ jobs, seed, everySteps, hostEvery, tell = () => un
       states: all.map((job) => job.state),
       losses: [store.losses(first!.id), ...all.filter((job) => job.id !== first!.id).map((job) => store.losses(job.id))],
       published: all.map((job) => published.filter(({ jobId }) => jobId === job.id).length),
-      ...{ mostCpu, childKills, hostKills, attempts: all.reduce((sum, job) => sum + job.attempts, 0) },
+      ...{ mostCpu, mostMemory, childKills, hostKills, attempts: all.reduce((sum, job) => sum + job.attempts, 0) },
     };
     database.close();
     return report;
@@ -136,5 +140,5 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const report = await chaos({ jobs, seed, everySteps: 30, hostEvery: 6, tell: (text) => process.stdout.write(`${text}\n`) });
   const same = report.losses.filter((losses) => JSON.stringify(losses) === JSON.stringify(report.losses[0])).length;
   process.stdout.write(`${report.states.filter((state) => state === 'succeeded').length} of ${jobs} succeeded, ${report.published.filter((n) => n === 1).length} published once, ${same} with the losses of the undisturbed one; `);
-  process.stdout.write(`${report.childKills} runs and ${report.hostKills} hosts killed, ${report.attempts} attempts, ${report.mostCpu} cores at most, ${((Date.now() - began) / 1000).toFixed(0)} s\n`);
+  process.stdout.write(`${report.childKills} runs and ${report.hostKills} hosts killed, ${report.attempts} attempts, ${report.mostCpu} of ${CAPACITY.cpu} cores and ${report.mostMemory} of ${CAPACITY.memory_mb} MiB taken at most, ${((Date.now() - began) / 1000).toFixed(0)} s\n`);
 }
