@@ -77,6 +77,7 @@ export function buildApi(daemon: Daemon, access: Access, http: HttpConfig): Fast
       access.requireAdmin(request);
     });
     jobs(guarded, daemon);
+    guarded.get('/graft/v1/models', async () => ({ models: daemon.models.processes.map((process) => process.standing()) }));
     guarded.get('/graft/v1/plugins', async () => ({ report: daemon.plugins() }));
     logs(guarded, daemon);
     keyRoutes(guarded, daemon.keys);
