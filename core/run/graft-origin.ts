@@ -42,8 +42,8 @@ export async function readOrigin(dir: string, plugins: readonly InjectPlugin[]):
   if (typeof name !== 'string' || typeof options !== 'object' || options === null || Array.isArray(options)) throw new GraftError('ADAPTER_ORIGIN', `${file} does not say { "plugin": <name>, "options": { ... } }.`);
   const plugin = plugins.find((each) => each.name === name);
   if (plugin === undefined) {
-    throw new GraftError('ADAPTER_UNKNOWN', `${dir} was made by the inject plugin \`${name}\`, and there is none of that name here.`, {
-      hint: `There are: ${plugins.map((each) => each.name).join(', ')}. Put its folder into plugins/, or list the folder that it is in under plugins: of the config.`,
+    throw new GraftError('ADAPTER_UNKNOWN', `${dir} was made by the inject plugin \`${name}\`, and none of that name can be used here.`, {
+      hint: `Usable: ${plugins.map((each) => each.name).join(', ')}. Put its folder into plugins/, or list the folder that it is in under plugins: of the config; \`graft plugins explain\` tells why one that is there can't be used.`,
     });
   }
   if (plugin.hook.recognize !== undefined) return undefined;

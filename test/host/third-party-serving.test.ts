@@ -67,7 +67,7 @@ describe('a strategy whose plugin recognizes no folder', () => {
   }, TIMEOUT);
 
   it.each([
-    ['a plugin that is not here', { plugin: 'gone', options: {} }, /copy-0 was made by the inject plugin `gone`, and there is none of that name here/],
+    ['a plugin that is not here', { plugin: 'gone', options: {} }, /copy-0 was made by the inject plugin `gone`, and none of that name can be used here/],
     ['an option that the plugin does not have', { plugin: 'scaled', options: { target_modules: ['v_proj'], rank: 3 } }, /rank/],
     ['an option of the wrong type', { plugin: 'scaled', options: { target_modules: 3 } }, /target_modules/],
     ['a path', { plugin: 'scaled', options: { target_modules: '/etc/passwd' } }, /graft_adapter\.json gives an option of `scaled` that is a secret or a path, which only a config may/],
