@@ -6,6 +6,7 @@ import { readPluginDirs, resolveConfigs, type RunConfig } from '../config/index.
 import type { GenerationInfo, LoadedModel, Logger, Stage, StageCall } from '../contracts/index.ts';
 import { GraftError } from '../kernel/errors.ts';
 import { CheckpointFolder } from '../run/checkpoints.ts';
+import { ORIGIN_FILE } from '../run/graft-origin.ts';
 import { configFileOf, readRunRecord } from '../run/run-directory.ts';
 import { adapterSource, isOneAdapter } from '../serving/adapter-source.ts';
 import type { StackSource } from '../serving/served-models.ts';
@@ -52,7 +53,7 @@ export async function openTarget(request: TargetRequest): Promise<Target> {
   }
   if (existsSync(path) && statSync(path).isFile()) return openConfig(resolve(path), request, newestAdapters);
   if (existsSync(join(path, 'config.json')) || /^[\w-][\w.-]*\/[\w.-]+$/.test(path)) return openModel(request);
-  if (existsSync(join(path, 'adapter_config.json'))) {
+  if (existsSync(join(path, 'adapter_config.json')) || existsSync(join(path, ORIGIN_FILE))) {
     throw new GraftError('TARGET_UNKNOWN', `${path} is an adapter's folder.`, { hint: `Name the model that it stands on, and the adapter with --adapter ${path}.` });
   }
   throw new GraftError('TARGET_UNKNOWN', existsSync(path) ? `${path} is neither a run directory, nor a config, nor a model: it has no run.json and no config.json.` : `${path} does not exist.`, {

@@ -1,5 +1,5 @@
 import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { isAbsolute, join, resolve } from 'node:path';
 import type { Findings } from './diagnostic.ts';
 import type { ConfigNode, ScalarNode } from './node.ts';
 
@@ -91,6 +91,30 @@ function absolute(text: string, dir: string, schemas: readonly SchemaNode[]): st
   const neverPath = schemas.some((schema) => schema.graftPath === false);
   if (neverPath || text === '' || !(isPath || /^(\.{1,2}|~)(\/|$)/.test(text))) return text;
   return text === '~' || text.startsWith('~/') ? join(homedir(), text.slice(1)) : resolve(dir, text);
+}
+
+/**
+ * Options as they may leave this machine: without those that may be read from its environment, and without paths. A list
+ * that has one is left out as a whole.
+ * @param options settled: paths are absolute
+ */
+export function sharableOptions(options: object, schema: object): Record<string, unknown> {
+  return sharable(options, branchesOf(schema)) as Record<string, unknown>;
+}
+
+/** @returns undefined for what is to stay here */
+function sharable(value: unknown, schemas: readonly SchemaNode[]): unknown {
+  if (typeof value === 'string') {
+    const isPath = schemas.some((schema) => schema.graftPath === true) || (isAbsolute(value) && !schemas.some((schema) => schema.graftPath === false));
+    return isPath || schemas.some((schema) => schema.graftEnv === true) ? undefined : value;
+  }
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) {
+    const items = value.map((item, index) => sharable(item, schemas.flatMap((schema) => itemBranches(schema, index))));
+    return items.includes(undefined) ? undefined : items;
+  }
+  const entries = Object.entries(value).map(([key, item]) => [key, sharable(item, schemas.flatMap((schema) => propertyBranches(schema, key)))] as const);
+  return Object.fromEntries(entries.filter(([, item]) => item !== undefined));
 }
 
 /** A schema and all that it may stand for: the branches of unions and intersections, flattened. */

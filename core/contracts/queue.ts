@@ -106,6 +106,7 @@ export interface Queue {
   takeBack(options: { readonly now: number; readonly holder: string; readonly working: readonly string[]; readonly lost: (job: Job) => Outcome }): Promise<readonly Job[]>;
   /** A waiting or paused job is cancelled at once, a running one by its holder. Undefined: no such job, or it has ended. */
   cancel(id: string, reason: string): Promise<Job | undefined>;
+  /** As `cancel`; one that its own attempt paused, with a code, is paused by whoever asks from then on. */
   pause(id: string, reason: string): Promise<Job | undefined>;
   /** A paused job waits again. */
   resume(id: string): Promise<Job | undefined>;

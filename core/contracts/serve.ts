@@ -27,6 +27,8 @@ export interface TokenLogprob {
 export interface SampledToken extends TokenLogprob {
   /** The likeliest, in falling order, where `topLogprobs` asks for them. */
   readonly top?: readonly TokenLogprob[];
+  /** With the first token of a served model: how many of the prompt's tokens had been computed for another text before. */
+  readonly cachedTokens?: number;
 }
 
 /** What may be said: constrained decoding. One for each generation; disposed by whoever made it. */

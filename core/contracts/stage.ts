@@ -71,7 +71,8 @@ export interface InjectHook<C = unknown> {
   inject(call: InjectCall<C>): Promise<Graft>;
   /**
    * The options under which `inject` and then `Graft.load` give what a folder holds, saved by this plugin or by the peer
-   * whose format it writes: how a folder without a config beside it is opened (`graft merge`, `graft oracles`).
+   * whose format it writes: how a folder without a config beside it is opened (served by name, `graft merge`, `graft
+   * oracles`). Where a plugin leaves it out, only folders that a run saved are opened, which say what made them.
    * @returns undefined where the folder holds another method
    * @throws GraftError with a code that ends in `_UNSUPPORTED` where it holds this method with something that the plugin
    *   can't compute, by name; with another where it is broken

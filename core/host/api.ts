@@ -45,7 +45,7 @@ const submission = Type.Object(
 const swapRequest = Type.Object({ config: Type.Optional(Type.String({ minLength: 1 })), set: Type.Optional(Type.Array(Type.String())), cwd: Type.Optional(Type.String()) }, { additionalProperties: false });
 const STATE_IN_WORDS: Readonly<Record<JobState, string>> = { waiting: 'waits', running: 'runs', paused: 'is paused', succeeded: 'has succeeded', failed: 'has failed', cancelled: 'has been cancelled' };
 
-const STATUS_OF_CODE: Readonly<Record<string, number>> = { JOB_UNKNOWN: 404, GROUP_UNKNOWN: 404, JOB_STATE: 409, DRAINING: 503, DISK_FULL: 507, INVALID_API_KEY: 401, SCOPE_MISSING: 403, KEY_UNKNOWN: 404, KEY_EXISTS: 409 };
+const STATUS_OF_CODE: Readonly<Record<string, number>> = { JOB_UNKNOWN: 404, GROUP_UNKNOWN: 404, JOB_STATE: 409, DRAINING: 503, DISK_FULL: 507, INVALID_API_KEY: 401, SCOPE_MISSING: 403, HOST_FORBIDDEN: 421, ORIGIN_FORBIDDEN: 403, KEY_UNKNOWN: 404, KEY_EXISTS: 409 };
 
 export function buildApi(daemon: Daemon, access: Access, http: HttpConfig): FastifyInstance {
   const app = openHttp(http);
@@ -69,7 +69,10 @@ export function buildApi(daemon: Daemon, access: Access, http: HttpConfig): Fast
       done(Object.assign(new Error('The request body is not valid JSON.'), { statusCode: 400 }));
     }
   });
-  health(app, daemon);
+  void app.register(async (open) => {
+    open.addHook('onRequest', async (request) => access.requireNear(request));
+    health(open, daemon);
+  });
   void app.register(async (openAi) => openAiRoutes(openAi, { ...daemon.openAi(), access }));
   // Whatever is registered here needs the daemon's token or a key for everything, however its path is written.
   void app.register(async (guarded) => {
@@ -77,6 +80,7 @@ export function buildApi(daemon: Daemon, access: Access, http: HttpConfig): Fast
       access.requireAdmin(request);
     });
     jobs(guarded, daemon);
+    guarded.get('/graft/v1/models', async () => ({ models: daemon.models.processes.map((process) => process.standing()) }));
     guarded.get('/graft/v1/plugins', async () => ({ report: daemon.plugins() }));
     logs(guarded, daemon);
     keyRoutes(guarded, daemon.keys);
@@ -84,7 +88,7 @@ export function buildApi(daemon: Daemon, access: Access, http: HttpConfig): Fast
   return app;
 }
 
-/** What machines ask for that know no token: whether it lives, whether it can take work, and its metrics, which tell of no run by name. Scrapers expect them open, where the host is reached at all. */
+/** What machines ask for that know no token: whether it lives, whether it can take work, and its metrics, which tell of no run by name. Scrapers expect them open, where the host is reached at all; pages of other sites are kept out as they are from OpenAI's routes. */
 function health(app: FastifyInstance, daemon: Daemon): void {
   app.get('/health', async () => ({ status: 'ok' }));
   app.get('/ready', async (_request, reply) => {

@@ -6,6 +6,7 @@ import type { WatchedConfig } from './config-folders.ts';
 import type { DescribedJob } from './daemon.ts';
 import type { Group } from './group.ts';
 import type { JobAction } from './job-action.ts';
+import type { ModelStanding } from './models/model-process.ts';
 import type { Attempt, StoredEvent } from './run-store.ts';
 import { addressFileOf, defaultStateDir, type DaemonAddress } from './state-dir.ts';
 import type { Submission } from './submissions.ts';
@@ -46,6 +47,11 @@ export class DaemonClient {
 
   async act(action: JobAction, id: string): Promise<DescribedJob> {
     return (await this.#ask<{ job: DescribedJob }>('POST', `/jobs/${encodeURIComponent(id)}/${action}`)).job;
+  }
+
+  /** The bases that it serves, each in a process of its own. */
+  async models(): Promise<readonly ModelStanding[]> {
+    return (await this.#ask<{ models: readonly ModelStanding[] }>('GET', '/models')).models;
   }
 
   /** The daemon's plugins as they are now, with the reasons of edits that were refused. */

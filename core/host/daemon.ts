@@ -118,7 +118,7 @@ export class Daemon {
     });
     this.models = new Models({ config, adapters: this.adapters, log, counted: (base, counts) => this.#serving.counted(base, counts), fell: (base) => this.#serving.fell(base), checkpoint: (name, step) => this.#checkpointOf(name, step) });
     this.#serving = new ServingMetrics(this.metrics.registry, () => this.models.processes);
-    this.#housekeeping = new Housekeeping({ log, queue, runs: this.runs, keepDays: config.keep_days, backUp: () => state.backUp() });
+    this.#housekeeping = new Housekeeping({ log, queue, runs: this.runs, files: this.files, readerOf: (file) => this.#readerOf(file), keepDays: config.keep_days, backUp: () => state.backUp() });
     this.#systemd = Systemd.of({ log, status: () => this.#status() });
     this.#checks = new Checks(config.plugins, config.check_seconds * 1000);
     this.#submissions = new Submissions({ queue, kernel: host.kernel, config, capacity: this.capacity, checks: this.#checks, dir: state.submittedDir });

@@ -270,6 +270,8 @@ export class Dispatcher {
     this.#somePaused = paused.length > 0;
     for (const { id, name } of paused) {
       if (!(await this.#fullDisk.hasRoom(id, runs.directory(id)))) continue;
+      // Somebody may have paused it meanwhile.
+      if ((await queue.get(id))?.code !== DISK_FULL) continue;
       if ((await queue.resume(id)) !== undefined) log.info(`There is space on the disk again: ${name} (${id}) goes on.`, { job: id });
     }
   }

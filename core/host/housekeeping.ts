@@ -1,7 +1,8 @@
-/** What is done now and then in a host that is left running: backups, and forgetting what jobs told long ago. */
+/** What is done now and then in a host that is left running: backups, forgetting what jobs told long ago, and removing uploaded files that have expired. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Logger, Queue } from '../contracts/index.ts';
 import { reasonOf } from '../kernel/errors.ts';
+import type { FileStore } from './openai/file-store.ts';
 import type { RunStore } from './run-store.ts';
 
 const EVERY_MS = 3_600_000;
@@ -13,6 +14,9 @@ export interface HousekeepingOptions {
   readonly log: Logger;
   readonly queue: Queue;
   readonly runs: RunStore;
+  readonly files: Pick<FileStore, 'expired' | 'remove'>;
+  /** A job that has yet to read a file. */
+  readerOf(file: string): Promise<string | undefined>;
   /** Days that the events and metrics of a job that has ended are kept. */
   readonly keepDays: number;
   /** Copies the database where that is due. */
@@ -32,8 +36,8 @@ export class Housekeeping {
   /** Resolves when a backup has been made where one is due; the rest follows, and all of it again by the hour. */
   async start(): Promise<void> {
     await this.#backUp();
-    this.#working = this.#prune();
-    this.#timer = setInterval(() => (this.#working = this.#working.then(() => this.#backUp()).then(() => this.#prune())), EVERY_MS).unref();
+    this.#working = this.#forget();
+    this.#timer = setInterval(() => (this.#working = this.#working.then(() => this.#backUp()).then(() => this.#forget())), EVERY_MS).unref();
   }
 
   /** Resolves when nothing uses the database any more. */
@@ -48,8 +52,21 @@ export class Housekeeping {
     await backUp().catch((error: unknown) => log.error(`The database can't be backed up: ${reasonOf(error)}`));
   }
 
-  async #prune(): Promise<void> {
+  async #forget(): Promise<void> {
+    await this.expire().catch((error: unknown) => this.#options.log.error(`Uploaded files that have expired can't be removed: ${reasonOf(error)}`));
     await this.prune().catch((error: unknown) => this.#options.log.error(`What jobs told long ago can't be forgotten: ${reasonOf(error)}`));
+  }
+
+  /**
+   * Removes uploaded files that have expired, but for those that a job has yet to read: they go when it has ended.
+   * @returns how many
+   */
+  async expire(now = Date.now()): Promise<number> {
+    const { files, readerOf, log } = this.#options;
+    let removed = 0;
+    for (const { id } of files.expired(now)) if ((await readerOf(id)) === undefined && files.remove(id)) removed++;
+    if (removed > 0) log.info(`Removed ${removed} uploaded ${removed === 1 ? 'file that has' : 'files that have'} expired.`);
+    return removed;
   }
 
   /**

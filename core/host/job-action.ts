@@ -12,7 +12,7 @@ interface ActionEntry {
 
 export const JOB_ACTIONS: Readonly<Record<JobAction, ActionEntry>> = {
   cancel: { act: (queue, id) => queue.cancel(id, 'It was cancelled.'), rule: 'only a job that waits, runs or is paused can be cancelled' },
-  pause: { act: (queue, id) => queue.pause(id, 'It was paused.'), rule: 'only a job that waits or runs can be paused' },
+  pause: { act: (queue, id) => queue.pause(id, 'It was paused.'), rule: 'only a job that waits or runs, or that the host paused by itself, can be paused' },
   resume: { act: (queue, id) => queue.resume(id), rule: 'only a job that is paused can be resumed' },
   retry: { act: (queue, id) => queue.retry(id), rule: 'only a job that failed or was cancelled can be tried again' },
 };

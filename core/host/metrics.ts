@@ -1,5 +1,5 @@
 /** What the host tells Prometheus: https://prometheus.io/docs/practices/naming */
-import { AggregatorRegistry, collectDefaultMetrics, Counter, Gauge, Histogram, Registry, type MetricObjectWithValues, type MetricValue } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import packageJson from '../../package.json' with { type: 'json' };
 import type { JobState, KernelEvent, Logger, Outcome, Resources, RunEvent } from '../contracts/index.ts';
 import { reasonOf } from '../kernel/errors.ts';
@@ -26,17 +26,13 @@ export interface MetricsSource {
   readonly ready: () => boolean;
 }
 
-/** What another process has measured: `await registry.getMetricsAsJSON()` there, which passes through any channel. */
-export type MeasuredElsewhere = readonly MetricObjectWithValues<MetricValue<string>>[];
-
 /**
- * The host's metrics, in a registry of their own. Whoever measures something more registers it at `registry`; another process reports through `merge`.
+ * The host's metrics, in a registry of their own. Whoever measures something more registers it at `registry`.
  *
  * The names that all programs share (`process_cpu_seconds_total`, `nodejs_eventloop_lag_seconds`) go without a prefix, as every dashboard expects them.
  */
 export class HostMetrics {
   readonly registry = new Registry();
-  readonly #sourceToMeasured = new Map<string, MeasuredElsewhere>();
   readonly #queueWait = this.#histogram('graft_queue_wait_seconds', 'From the moment at which a job may start to its start.', WAIT_BUCKETS);
   readonly #stepTime = this.#histogram('graft_step_seconds', 'Duration of training steps.', STEP_BUCKETS);
   readonly #peakMemory = this.#histogram('graft_run_peak_memory_bytes', 'The most resident memory of an attempt at a run, when it has ended.', MEMORY_BUCKETS);
@@ -108,27 +104,9 @@ export class HostMetrics {
     if (event.type === 'swap-failed') this.#swaps.inc({ result: 'failed' });
   }
 
-  /**
-   * Takes over what another process has measured, with a label that names it, until it reports anew. Metrics of the same name are one with more series.
-   * @param source its name; the label `source` of its series
-   */
-  merge(source: string, measured: MeasuredElsewhere): void {
-    // A number that JSON can't carry, such as a quantile of nothing, has become null on its way.
-    const labelled = measured.map((metric) => ({ ...metric, values: metric.values.filter(({ value }) => typeof value === 'number').map((value) => ({ ...value, labels: { ...value.labels, source } })) }));
-    this.#sourceToMeasured.set(source, labelled);
-  }
-
-  /** Of a process that has ended. */
-  forget(source: string): void {
-    this.#sourceToMeasured.delete(source);
-  }
-
   /** In Prometheus' text format, version 0.0.4: https://prometheus.io/docs/instrumenting/exposition_formats */
-  async text(): Promise<string> {
-    if (this.#sourceToMeasured.size === 0) return this.registry.metrics();
-    const all = [await this.registry.getMetricsAsJSON(), ...this.#sourceToMeasured.values()];
-    // No two have the same labels, so nothing is added up, and nothing left out.
-    return AggregatorRegistry.aggregate(all.map((metrics) => metrics.map((metric) => ({ ...metric, aggregator: 'first' })))).metrics();
+  text(): Promise<string> {
+    return this.registry.metrics();
   }
 
   #reason(code: string): string {

@@ -18,9 +18,6 @@ export interface Circumstances {
   readonly swapping?: boolean;
 }
 
-/** Failures of the disk, not of the run. */
-const DISK_CODES: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', DISK_FULL]);
-
 /**
  * Bad data and bad configs are never tried again; what the network or a full disk kept from going on is; what died goes on from its last checkpoint after a pause that doubles; what ran out of
  * memory is tried once more with half of the tokens in a pass.
@@ -54,7 +51,7 @@ export function outcomeOf(job: Job, end: ProcessEnd, asked: StopReason | undefin
     const { reason, code, lasting } = end.end;
     if (asked === 'cancel') return { state: 'cancelled', reason };
     if (code === 'RUN_LOCKED') return again(reason, code, { inMs: LOCKED_MS, counts: false });
-    if (code !== undefined && DISK_CODES.has(code)) {
+    if (code === DISK_FULL) {
       // Somebody who wants it paused resumes it.
       if (asked === 'pause') return { state: 'paused', reason: `The disk is full: ${reason} Its last checkpoint is kept.` };
       return { state: 'paused', reason: `The disk is full: ${reason} Its last checkpoint is kept, and it goes on from there by itself once there is space.`, code: DISK_FULL };

@@ -1,5 +1,7 @@
 /** The one file that knows which SQLite it is: @photostructure/sqlite, node:sqlite's API with binaries for every platform in its package. */
+import { once } from 'node:events';
 import { rmSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
 import { backup, DatabaseSync, type StatementSyncInstance } from '@photostructure/sqlite';
 import type { Database, SqlParameters, SqlRow } from '../contracts/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
@@ -85,12 +87,10 @@ export class SqliteDatabase implements Database {
     const reader = new DatabaseSync(this.#file, { readOnly: true, timeout: BUSY_MS });
     try {
       await backup(reader, file, { rate: -1 });
-      const copy = new DatabaseSync(file, { readOnly: true });
       try {
-        const check = (copy.prepare('PRAGMA quick_check(1)').get() as SqlRow | undefined)?.['quick_check'];
+        const check = await checkOf(file);
         if (check !== 'ok') throw new GraftError('DATABASE_CORRUPT', `The database ${this.#file} is damaged: ${String(check)}.`, { hint: 'The backups of before are kept. Stop the daemon and put the newest one in its place.' });
       } finally {
-        copy.close();
         // A reader makes them beside a file that is in WAL mode.
         for (const own of ['-wal', '-shm']) rmSync(`${file}${own}`, { force: true });
       }
@@ -145,6 +145,14 @@ export class SqliteDatabase implements Database {
         return error;
     }
   }
+}
+
+/** What SQLite's own check says of a file: `ok`, or what is damaged. It reads all of it, in a thread of its own. */
+async function checkOf(file: string): Promise<string> {
+  const worker = new Worker(new URL('./check-database.mjs', import.meta.url), { workerData: file });
+  const [found] = (await once(worker, 'message')) as [{ readonly check: string } | { readonly errcode: number | undefined; readonly message: string }];
+  if ('check' in found) return found.check;
+  throw Object.assign(new Error(found.message), { errcode: found.errcode });
 }
 
 function bound(parameters: SqlParameters): Record<string, string | number | null | Uint8Array> {

@@ -38,7 +38,7 @@ export class Generation {
    */
   static async prepare(build: Build, number: number, tokenToProvider: ReadonlyMap<string, Generation>, configs: readonly unknown[], options: KernelOptions): Promise<Generation> {
     const info: GenerationInfo = { plugin: build.id, version: build.manifest.version, hash: build.hash, number };
-    const [log, bounded] = [options.log.child({ plugin: build.id }), options.bounded ?? (<T>(act: () => T): T => act())];
+    const [log, bounded, setupMs] = [options.log.child({ plugin: build.id }), options.bounded ?? (<T>(act: () => T): T => act()), options.setupMs ?? 10_000];
     const scope = createScope(`${build.id} generation ${number}`, log, options.disposeMs);
     try {
       for (const [name, provider] of tokenToProvider) scope.own(`${name} generation ${provider.info.number}`, provider.acquire('dependent').release);
@@ -51,7 +51,7 @@ export class Generation {
       const evaluated = performance.now();
       const needs = Object.fromEntries(Object.entries(definition.needs).map(([key, { name }]) => [key, tokenToProvider.get(name)!.value]));
       const setup = blame(build, 'PLUGIN_SETUP', 'failed in its setup', () => bounded(() => definition.setup({ needs, scope, log, container, generation: info })));
-      const value = await within(options.setupMs ?? 10_000, build.id, setup);
+      const value = await within(setupMs, setup, new GraftError('PLUGIN_SETUP_TIMEOUT', `${build.id}: its setup did not finish within ${setupMs} ms.`));
       checkHooks(build.id, value, build.manifest);
       return new Generation(build, info, definition.config, value, scope, { evaluateMs: evaluated - began, setupMs: performance.now() - evaluated });
     } catch (error) {
@@ -112,9 +112,9 @@ async function blame<T>(build: Build, code: string, what: string, act: () => T |
   }
 }
 
-async function within<T>(ms: number, id: string, setup: Promise<T>): Promise<T> {
+/** @throws `tooLate` where it takes longer; it is not waited for any more, and goes on */
+export async function within<T>(ms: number, setup: Promise<T>, tooLate: GraftError): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
-  const tooLate = new GraftError('PLUGIN_SETUP_TIMEOUT', `${id}: its setup did not finish within ${ms} ms.`);
   const late = new Promise<never>((_, reject) => (timer = setTimeout(reject, ms, tooLate)));
   return Promise.race([setup, late]).finally(() => clearTimeout(timer));
 }

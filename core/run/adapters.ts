@@ -5,6 +5,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Graft } from '../contracts/index.ts';
 import { GraftError } from '../kernel/errors.ts';
 import { syncFolder, syncTree } from './durable.ts';
+import { writeOrigin, type GraftOrigin } from './graft-origin.ts';
 
 /** How the name of a folder that is being written ends. */
 export const WRITING = '.writing';
@@ -22,16 +23,18 @@ export function trainablesOf(grafts: readonly Graft[]): TrainableShapes {
 }
 
 /**
- * Saves each graft in its own folder of `dir`, in the ecosystem's format.
+ * Saves each graft in its own folder of `dir`, in the ecosystem's format, and beside it what it was made by.
+ * @param origins in the order of the grafts
  * @returns the absolute folders, in the order of the grafts
  */
-export async function saveGrafts(grafts: readonly Graft[], dir: string): Promise<readonly string[]> {
+export async function saveGrafts(grafts: readonly Graft[], dir: string, origins: readonly GraftOrigin[] = []): Promise<readonly string[]> {
   await mkdir(dir, { recursive: true });
   const folders: string[] = [];
   for (const [index, graft] of grafts.entries()) {
     const folder = join(dir, graftFolder(index, graft));
     await mkdir(folder, { recursive: true });
     await graft.save(folder);
+    if (origins[index] !== undefined) await writeOrigin(folder, origins[index]);
     folders.push(folder);
   }
   return folders;
@@ -41,19 +44,19 @@ export async function saveGrafts(grafts: readonly Graft[], dir: string): Promise
  * Saves the grafts of a finished run: `dir` is whole or not there.
  * @returns the names of the folders in it, in the order of the grafts
  */
-export async function saveAdapters(grafts: readonly Graft[], dir: string): Promise<readonly string[]> {
+export async function saveAdapters(grafts: readonly Graft[], dir: string, origins: readonly GraftOrigin[] = []): Promise<readonly string[]> {
   const aside = `${dir}${WRITING}`;
   await rm(aside, { recursive: true, force: true });
-  const folders = await save(grafts, aside);
+  const folders = await save(grafts, aside, origins);
   await rm(dir, { recursive: true, force: true });
   await rename(aside, dir);
   await syncFolder(dirname(dir));
   return folders.map((folder) => basename(folder));
 }
 
-async function save(grafts: readonly Graft[], aside: string): Promise<readonly string[]> {
+async function save(grafts: readonly Graft[], aside: string, origins: readonly GraftOrigin[]): Promise<readonly string[]> {
   try {
-    const folders = await saveGrafts(grafts, aside);
+    const folders = await saveGrafts(grafts, aside, origins);
     await syncTree(aside);
     return folders;
   } catch (error) {

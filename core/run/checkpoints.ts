@@ -5,6 +5,7 @@ import type { Checkpoint, Checkpoints, Graft } from '../contracts/index.ts';
 import { reasonOf } from '../kernel/errors.ts';
 import { saveGrafts, trainablesOf, type TrainableShapes } from './adapters.ts';
 import { filesUnder, syncFolder, syncTree, writeJson } from './durable.ts';
+import type { GraftOrigin } from './graft-origin.ts';
 
 /** The file that makes a folder a checkpoint; written last. */
 const MANIFEST = 'checkpoint.json';
@@ -132,15 +133,18 @@ export class CheckpointWriter implements Checkpoints {
   readonly #folder: CheckpointFolder;
   readonly #grafts: readonly Graft[];
   readonly #syncEvents: () => number;
+  readonly #origins: readonly GraftOrigin[];
 
   /**
    * @param grafts saved in every checkpoint, before the trainer's own files
    * @param syncEvents makes what was told so far durable, and says how many bytes that is
+   * @param origins what each of the grafts was made by
    */
-  constructor(folder: CheckpointFolder, grafts: readonly Graft[], syncEvents: () => number) {
+  constructor(folder: CheckpointFolder, grafts: readonly Graft[], syncEvents: () => number, origins: readonly GraftOrigin[] = []) {
     this.#folder = folder;
     this.#grafts = grafts;
     this.#syncEvents = syncEvents;
+    this.#origins = origins;
   }
 
   async save(step: number, parts: Parameters<Checkpoints['save']>[1]): Promise<{ readonly dir: string; readonly best: boolean }> {
@@ -164,7 +168,7 @@ export class CheckpointWriter implements Checkpoints {
     await rm(aside, { recursive: true, force: true });
     await mkdir(join(aside, 'grafts'), { recursive: true });
     try {
-      await saveGrafts(this.#grafts, join(aside, 'grafts'));
+      await saveGrafts(this.#grafts, join(aside, 'grafts'), this.#origins);
       await parts.write(aside);
       const files = Object.fromEntries(await filesUnder(aside));
       const manifest: Manifest = { format: FORMAT, step, evalLoss: parts.evalLoss, eventBytes: this.#syncEvents(), files, state: parts.state, trainables: trainablesOf(this.#grafts) };

@@ -6,6 +6,7 @@ import { saveAdapters, trainablesOf } from './adapters.ts';
 import { CheckpointFolder, CheckpointWriter, type RunCheckpoint } from './checkpoints.ts';
 import { EventLog, Events, type Subscriber } from './events.ts';
 import { fingerprintOf } from './fingerprint.ts';
+import { originsOf, type GraftOrigin } from './graft-origin.ts';
 import { readHistory, resultOf } from './history.ts';
 import { peakMemory, resetPeakMemory } from './peak-memory.ts';
 import { writeReport } from './reporters/html.ts';
@@ -139,7 +140,7 @@ class Experiment {
     try {
       const ended = await this.#train(session, dataset, injected);
       if (ended.reason === 'cancelled') return await this.#record('cancelled', { reason: `It was stopped after step ${ended.step}.` });
-      const adapters = await saveAdapters(injected.grafts, this.#directory.adaptersDir);
+      const adapters = await saveAdapters(injected.grafts, this.#directory.adaptersDir, this.#origins());
       await this.#directory.update({ adapters: adapters.map((folder) => `adapters/${folder}`) });
       await emitSamples(session, STACK, dataset, this.#options.samples ?? DEFAULT_SAMPLES, this.#host.signal, (event) => this.#events.emit(event));
       await this.#record('succeeded');
@@ -198,7 +199,7 @@ class Experiment {
 
   async #train(session: Session, dataset: Dataset, { grafts, stack }: InjectedStack): Promise<Extract<TrainEvent, { type: 'train-ended' }>> {
     const { hook, entry } = session.trainer();
-    const checkpoints = new CheckpointWriter(this.#checkpoints, grafts, () => this.#eventLog.sync());
+    const checkpoints = new CheckpointWriter(this.#checkpoints, grafts, () => this.#eventLog.sync(), this.#origins());
     const training = hook.train({ ...session.call(entry), model: session.model, dataset, grafts, stack, checkpoints, resume: this.#resumption(grafts) });
     let ended: Extract<TrainEvent, { type: 'train-ended' }> | undefined;
     for await (const event of training) {
@@ -210,6 +211,10 @@ class Experiment {
     }
     if (ended === undefined) throw new GraftError('TRAIN_UNFINISHED', `The train plugin ${entry.use} stopped without saying why (it yields train-ended last).`);
     return ended;
+  }
+
+  #origins(): readonly GraftOrigin[] {
+    return originsOf(this.#config.inject, this.#host.kernel);
   }
 
   async #keep(change: Partial<RunRecord>): Promise<void> {

@@ -3,6 +3,7 @@ import { checkOptions } from '../config/options.ts';
 import type { CausalLM, Graft, InjectHook, Kernel, StageCall } from '../contracts/index.ts';
 import type { TSchema } from 'typebox';
 import { GraftError } from '../kernel/errors.ts';
+import { readOrigin } from './graft-origin.ts';
 
 /** An inject plugin by the name that `use:` says. */
 export interface InjectPlugin {
@@ -35,8 +36,9 @@ export function leaseInjectPlugins(kernel: Kernel): { readonly plugins: readonly
 }
 
 /**
- * Asks every inject plugin whether it knows what a folder holds; the folder's name says nothing.
- * @throws GraftError `ADAPTER_UNKNOWN` where none does, with the reasons of those that refused; else what a plugin throws
+ * Asks every inject plugin whether it knows what a folder holds; the folder's name says nothing. Where none does, the
+ * folder may say which plugin made it.
+ * @throws GraftError `ADAPTER_UNKNOWN` where nothing tells, with the reasons of those that refused; `ADAPTER_ORIGIN`; else what a plugin throws
  */
 export async function recognizeFolder(dir: string, plugins: readonly InjectPlugin[]): Promise<Recognized> {
   const refused: string[] = [];
@@ -50,6 +52,8 @@ export async function recognizeFolder(dir: string, plugins: readonly InjectPlugi
       refused.push(error.message);
     }
   }
+  const origin = await readOrigin(dir, plugins);
+  if (origin !== undefined) return origin;
   throw new GraftError('ADAPTER_UNKNOWN', refused.length > 0 ? refused.join(' ') : `no inject plugin knows what ${dir} holds.`, {
     hint: `Asked: ${plugins.map((plugin) => plugin.name).join(', ') || 'none, for there is no inject plugin'}.`,
   });

@@ -182,6 +182,7 @@ export class Batcher {
         continue;
       }
       sequence.cache = this.#prefixes.find(sequence.stack, sequence.tokens, this.#running) ?? this.#model.createCache();
+      sequence.shared ??= sequence.cached;
       this.#running.add(sequence);
     }
     this.#waiting.unshift(...held);

@@ -15,6 +15,8 @@ export class Sequence {
   /** Prompt and answer; the first `cached` of them are in the cache. */
   tokens: number[];
   cache: KVCache | undefined;
+  /** Tokens of the prompt that others had computed when it joined the batch first. */
+  shared: number | undefined;
   readonly submittedAt = performance.now();
   /** Resolves when the batch has let go of it: only then may its stack leave the model. */
   readonly left: Promise<void>;
@@ -58,7 +60,8 @@ export class Sequence {
   /** Chooses the next token from logits `[V]`, which are used up. */
   advance(logits: Float32Array): void {
     const { constraint, maxTokens } = this.request;
-    const token = this.#choose(logits, constraint);
+    const chosen = this.#choose(logits, constraint);
+    const token: SampledToken = this.#made.length === 0 ? { ...chosen, cachedTokens: this.shared } : chosen;
     constraint?.accept(token.id);
     this.tokens.push(token.id);
     this.#made.push(token);

@@ -2,6 +2,7 @@
 import type { Disposer, Kernel, Lease, Logger, RunningServer, ServeHook, ServedModels, StageCall } from '../contracts/index.ts';
 import type { Entry } from '../config/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
+import { within } from '../kernel/generation.ts';
 import { createScope, type OwnedScope } from '../kernel/scope.ts';
 
 export interface ServersHost {
@@ -109,31 +110,17 @@ function leaseOf({ kernel, placed }: ServersHost, entry: Entry): Lease<ServeHook
 
 async function start(host: ServersHost, entry: Entry, lease: Lease<ServeHook>): Promise<Running> {
   const scope = createScope(`server ${entry.use}`, host.log);
+  const ms = host.startMs ?? START_MS;
+  let starting: Promise<RunningServer> | undefined;
   try {
-    const server = await within(host.startMs ?? START_MS, entry, lease.value.serve({ ...host.call(entry), scope, models: host.models }));
+    starting = Promise.resolve(lease.value.serve({ ...host.call(entry), scope, models: host.models }));
+    const server = await within(ms, starting, new GraftError('SERVE_TIMEOUT', `serve:${entry.use} did not start within ${ms / 1000} s.`, { hint: 'Its `serve` must resolve when it listens.' }));
     return { server, lease, scope };
   } catch (error) {
+    // One that starts all the same, later, is closed.
+    void starting?.then((server) => server.close()).catch(() => undefined);
     await scope.dispose();
     throw host.placed(entry, error);
-  }
-}
-
-/** Gives up a server that does not start; one that starts all the same, later, is closed. */
-async function within(ms: number, { use }: Entry, starting: RunningServer | Promise<RunningServer>): Promise<RunningServer> {
-  let timer: NodeJS.Timeout | undefined;
-  let late = false;
-  const deadline = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      late = true;
-      reject(new GraftError('SERVE_TIMEOUT', `serve:${use} did not start within ${ms / 1000} s.`, { hint: 'Its `serve` must resolve when it listens.' }));
-    }, ms);
-  });
-  const started = Promise.resolve(starting);
-  started.then((server) => (late ? server.close() : undefined)).catch(() => undefined);
-  try {
-    return await Promise.race([started, deadline]);
-  } finally {
-    clearTimeout(timer);
   }
 }
 

@@ -151,6 +151,19 @@ describe('a queue', () => {
     expect(await queue.resume(id)).toBeUndefined();
   });
 
+  it('pauses for good who asks what an attempt paused for a reason that passes, and what it is about to', async () => {
+    const full = { state: 'paused', reason: 'The disk is full.', code: 'DISK_FULL' } as const;
+    const [id, other] = [await submitted(), await submitted()];
+    await queue.end(await claimed(id), full);
+    expect(await queue.get(id)).toMatchObject(full);
+    expect(await queue.pause(id, 'for lunch')).toMatchObject({ state: 'paused', reason: 'for lunch', code: undefined });
+    expect(await queue.pause(id, 'for lunch')).toBeUndefined();
+    const lease = await claimed(other);
+    await queue.pause(other, 'for lunch');
+    await queue.end(lease, full);
+    expect(await queue.get(other)).toMatchObject({ state: 'paused', reason: full.reason, code: undefined });
+  });
+
   it('asks the holder of a running job, a cancellation before a pause', async () => {
     const id = await submitted();
     const lease = await claimed(id);

@@ -83,11 +83,11 @@ export class SqliteQueue implements Queue {
   }
 
   async cancel(id: string, reason: string): Promise<Job | undefined> {
-    return this.#ask(id, { asked: 'cancel', becomes: 'cancelled', from: "('waiting', 'paused')", reason });
+    return this.#ask(id, { asked: 'cancel', becomes: 'cancelled', from: "state IN ('waiting', 'paused')", reason });
   }
 
   async pause(id: string, reason: string): Promise<Job | undefined> {
-    return this.#ask(id, { asked: 'pause', becomes: 'paused', from: "('waiting')", reason });
+    return this.#ask(id, { asked: 'pause', becomes: 'paused', from: "(state = 'waiting' OR (state = 'paused' AND code IS NOT NULL))", reason });
   }
 
   async resume(id: string): Promise<Job | undefined> {
@@ -168,7 +168,7 @@ export class SqliteQueue implements Queue {
                         WHEN :state = 'waiting' AND attempts - forgiven - :forgiven >= max_attempts THEN 'failed'
                         ELSE :state END,
            reason = CASE WHEN :state = 'waiting' AND request IS NOT NULL THEN request_reason ELSE :reason END,
-           code = :code, forgiven = forgiven + :forgiven, due_at = :dueAt, payload = coalesce(swap_payload, :payload, payload), swap_payload = NULL,
+           code = CASE WHEN :state = 'paused' AND request = 'pause' THEN NULL ELSE :code END, forgiven = forgiven + :forgiven, due_at = :dueAt, payload = coalesce(swap_payload, :payload, payload), swap_payload = NULL,
            request = NULL, request_reason = NULL, lease_token = NULL, lease_holder = NULL, lease_expires_at = NULL, ended_at = :now
          WHERE id = :id AND lease_token = :token`,
         values,
@@ -181,7 +181,7 @@ export class SqliteQueue implements Queue {
     return this.#db.transaction(() => {
       const now = Date.now();
       const changed =
-        this.#db.run(`UPDATE queue_jobs SET state = :becomes, reason = :reason, ended_at = :now WHERE id = :id AND state IN ${from}`, { id, becomes, reason, now }) +
+        this.#db.run(`UPDATE queue_jobs SET state = :becomes, reason = :reason, code = NULL, ended_at = :now WHERE id = :id AND ${from}`, { id, becomes, reason, now }) +
         // A cancellation outranks a pause.
         this.#db.run("UPDATE queue_jobs SET request = :asked, request_reason = :reason WHERE id = :id AND state = 'running' AND (request IS NULL OR :asked = 'cancel')", { id, asked, reason });
       return changed === 0 ? undefined : this.#get(id);

@@ -40,7 +40,7 @@ export type FinishReason = 'stop' | 'length';
 
 export type AnswerPart =
   | { readonly type: 'text'; readonly text: string; readonly tokens: readonly AnsweredToken[] }
-  | { readonly type: 'end'; readonly finishReason: FinishReason; readonly completionTokens: number };
+  | { readonly type: 'end'; readonly finishReason: FinishReason; readonly completionTokens: number; readonly cachedTokens: number };
 
 /**
  * Generates one answer. Text is given out as soon as it can't be part of a stop string or of an unfinished character;
@@ -58,6 +58,7 @@ export async function* answer(request: AnswerRequest): AsyncGenerator<AnswerPart
   let decoded = 0;
   let released = 0;
   let count = 0;
+  let cached = 0;
   let ended = false;
 
   const part = (text: string): AnswerPart => {
@@ -65,7 +66,7 @@ export async function* answer(request: AnswerRequest): AsyncGenerator<AnswerPart
     const later = pending.findIndex((token) => token.offset >= released);
     return { type: 'text', text, tokens: pending.splice(0, later === -1 ? pending.length : later) };
   };
-  const finish = (finishReason: FinishReason): AnswerPart => ({ type: 'end', finishReason, completionTokens: count });
+  const finish = (finishReason: FinishReason): AnswerPart => ({ type: 'end', finishReason, completionTokens: count, cachedTokens: cached });
 
   const tokens = served.generate({
     inputIds: prompt,
@@ -78,7 +79,8 @@ export async function* answer(request: AnswerRequest): AsyncGenerator<AnswerPart
     signal,
     ...(topLogprobs === undefined ? {} : { topLogprobs }),
   });
-  for await (const { id, logprob, top = [] } of tokens) {
+  for await (const { id, logprob, top = [], cachedTokens } of tokens) {
+    cached = cachedTokens ?? cached;
     if (ends.has(id)) {
       ended = true;
       break;

@@ -40,6 +40,7 @@ export const ChatBody = Type.Object(
       Type.Object({
         role: Type.String(),
         content: Type.Union([Type.String(), Type.Array(Type.Object({ type: Type.String(), text: Type.Optional(Type.String()) })), Type.Null()]),
+        name: nullable(Type.String({ minLength: 1, maxLength: 64, pattern: '^[^\\s<|\\\\/>]+$' })),
       }),
       { minItems: 1 },
     ),
@@ -106,6 +107,9 @@ const NEUTRAL: Readonly<Record<string, readonly unknown[]>> = {
   service_tier: ['auto', 'default'],
 };
 
+/** What a message of OpenAI's may have beside its role, content and name: without meaning where it is empty, as in an answer that is sent back. */
+const MESSAGE_EXTRAS = new Set(['refusal', 'annotations', 'audio', 'function_call', 'tool_calls', 'tool_call_id']);
+
 /** Parameters that are about the account and not about the answer. */
 const INDIFFERENT = new Set(['metadata', 'store', 'safety_identifier', 'prompt_cache_key', 'prompt_cache_retention']);
 
@@ -120,6 +124,21 @@ export function refuseUnsupported(body: Readonly<Record<string, unknown>>, schem
     const neutral = NEUTRAL[name]!;
     if (value === null || neutral.some((allowed) => isDeepStrictEqual(allowed, value))) continue;
     throw invalid(`'${name}' is not supported by this server.${neutral.length > 0 ? ` Leave it out, or send ${JSON.stringify(neutral[0])}.` : ' Leave it out.'}`, name, 'unsupported_parameter');
+  }
+}
+
+/**
+ * Refuses what a message, or a part of its content, has beside what is understood.
+ * @param known what is understood
+ * @throws ApiError 400 that names it
+ */
+export function refuseExtras(at: string, given: Readonly<Record<string, unknown>>, known: readonly string[]): void {
+  for (const [name, value] of Object.entries(given)) {
+    if (known.includes(name)) continue;
+    const param = `${at}.${name}`;
+    if (!MESSAGE_EXTRAS.has(name)) throw invalid(`Unrecognized request argument supplied: ${param}`, param, 'unknown_parameter');
+    if (value === null || isDeepStrictEqual(value, [])) continue;
+    throw invalid(`'${param}' is not supported by this server. Leave it out.`, param, 'unsupported_parameter');
   }
 }
 

@@ -2,7 +2,7 @@
 import type OpenAI from 'openai';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { BASE, byteModel, openServer, type TestServer } from '../../test/support/openai-server.ts';
+import { ADAPTED, BASE, byteModel, openServer, tinyModel, type TestServer } from '../../test/support/openai-server.ts';
 
 let open: TestServer;
 
@@ -32,7 +32,19 @@ describe('/v1/chat/completions', () => {
     expect(chunks[0]!.choices[0]!.delta).toMatchObject({ role: 'assistant', content: '' });
     expect(chunks.map(({ choices }) => choices[0]?.delta.content ?? '').join('')).toBe(whole.choices[0]!.message.content);
     expect(chunks.at(-2)!.choices[0]!.finish_reason).toBe('length');
-    expect(chunks.at(-1)!.usage).toEqual(whole.usage);
+    // The prompt was computed for the whole answer; its last token goes through the model again.
+    expect(chunks.at(-1)!.usage).toEqual({ ...whole.usage, prompt_tokens_details: { cached_tokens: whole.usage!.prompt_tokens - 1 } });
+  });
+
+  it('says how many tokens of the prompt were not computed again', async () => {
+    const ask = async (model: string): Promise<OpenAI.CompletionUsage> => (await open.client.chat.completions.create({ ...request, model, messages: [{ role: 'user', content: 'A fresh prompt, which nobody sent before' }], n: 3 })).usage!;
+    // Two of the choices have it from the first, which computed all of it but what every prompt begins with.
+    const frame = '### Instruction:\n'.length;
+    const { prompt_tokens, prompt_tokens_details } = await ask(BASE);
+    expect(prompt_tokens_details!.cached_tokens).toBeLessThanOrEqual(frame);
+    expect((await ask(BASE)).prompt_tokens_details).toEqual({ cached_tokens: prompt_tokens - 1 });
+    // Another stack computes other keys and values.
+    expect((await ask(ADAPTED)).prompt_tokens_details!.cached_tokens).toBeLessThanOrEqual(frame);
   });
 
   it("works with the client's own stream helper", async () => {
@@ -77,6 +89,32 @@ describe('/v1/chat/completions', () => {
     expect(parts.choices[0]!.message.content).toBe((await open.client.chat.completions.create(request)).choices[0]!.message.content);
     const { usage } = await open.client.chat.completions.create({ ...request, messages: [{ role: 'system', content: 'be' }, ...request.messages] });
     expect(usage!.prompt_tokens).toBe(parts.usage!.prompt_tokens + 'be\n\n'.length);
+  });
+});
+
+describe('a model whose chat template shows the names of users', () => {
+  let named: TestServer;
+  const ask = { model: BASE, max_tokens: 4, temperature: 0 } as const;
+
+  beforeAll(async () => (named = await openServer(await tinyModel("{% for m in messages %}{% if m.role == 'user' and m.name %}{{ m.name }}: {% endif %}{{ m.content }}\n{% endfor %}"))));
+
+  afterAll(() => named.stop());
+
+  it('is given them as the client sends them', async () => {
+    const answer = await named.client.chat.completions.create({ ...ask, messages: [{ role: 'user', name: 'Ann', content: 'hi' }] });
+    const same = await named.client.completions.create({ ...ask, prompt: 'Ann: hi\n' });
+    expect(answer.usage).toMatchObject({ prompt_tokens: 'Ann: hi\n'.length });
+    expect(answer.choices[0]!.message.content).toBe(same.choices[0]!.text);
+  });
+
+  it('refuses those that it would not show', async () => {
+    const messages = [{ role: 'user', name: 'Ann', content: 'hi' }, { role: 'assistant', name: 'Bo', content: 'yes' }, { role: 'user', content: 'so' }] as const;
+    await expect(named.client.chat.completions.create({ ...ask, messages: [...messages] })).rejects.toMatchObject({
+      status: 400,
+      param: 'messages[1].name',
+      code: 'unsupported_parameter',
+      message: "400 'messages[1].name' is not supported: this model's chat template has no place for names of the role assistant. Leave it out, or say the name in the content.",
+    });
   });
 });
 

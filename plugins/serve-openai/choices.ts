@@ -68,7 +68,6 @@ const seedOf = (seed: number, choice: number): number => ((seed >>> 0) + choice)
 export class Collected {
   readonly #indexToText = new Map<number, { text: string; tokens: AnsweredToken[] }>();
   readonly #choices: Choice[] = [];
-  completionTokens = 0;
 
   add(index: number, part: AnswerPart): void {
     const soFar = this.#indexToText.get(index) ?? { text: '', tokens: [] };
@@ -76,10 +75,7 @@ export class Collected {
     if (part.type === 'text') {
       soFar.text += part.text;
       soFar.tokens.push(...part.tokens);
-    } else {
-      this.completionTokens += part.completionTokens;
-      this.#choices.push({ index, ...soFar, finishReason: part.finishReason });
-    }
+    } else this.#choices.push({ index, ...soFar, finishReason: part.finishReason });
   }
 
   get choices(): readonly Choice[] {

@@ -68,7 +68,7 @@ describe('/v1/completions', () => {
     expect(answer.choices.map(({ index }) => index)).toEqual([0, 1, 2, 3]);
     expect(answer.choices[0]!.text).toBe(answer.choices[1]!.text);
     expect(answer.choices[2]!.text).not.toBe(answer.choices[0]!.text);
-    expect(answer.usage).toEqual({ prompt_tokens: 12, completion_tokens: 48, total_tokens: 60 });
+    expect(answer.usage).toEqual({ prompt_tokens: 12, completion_tokens: 48, total_tokens: 60, prompt_tokens_details: { cached_tokens: 0 } });
   });
 
   it('takes token ids for a prompt', async () => {

@@ -11,12 +11,7 @@ import { Outbox } from './outbox.ts';
 import type { Parameters } from './parameters.ts';
 import type { ServerContext } from './context.ts';
 import { tallyOf } from './tally.ts';
-
-export interface Usage {
-  readonly prompt_tokens: number;
-  readonly completion_tokens: number;
-  readonly total_tokens: number;
-}
+import { UsageCount } from './usage.ts';
 
 /** How a route writes its answers: whole, and piece by piece. */
 export interface Shape {
@@ -59,12 +54,14 @@ export async function exchange(
     const head = { id: `${idPrefix}-${randomUUID().replaceAll('-', '')}`, created: Math.floor(Date.now() / 1000), model: modelId, system_fingerprint: `fp_${served.fingerprint}` };
     const work = { served, asks, parameters, continues: shape.continues, signal };
     const tally = tallyOf(request);
-    tally.promptTokens = promptTokensOf(asks);
-    const count = (part: AnswerPart): void => {
+    const counted = new UsageCount(asks, parameters.n);
+    tally.promptTokens = counted.promptTokens;
+    const count = (index: number, part: AnswerPart): void => {
       tally.firstTokenAt ??= performance.now();
-      if (part.type === 'end') tally.completionTokens += part.completionTokens;
+      counted.add(index, part);
+      tally.completionTokens = counted.completionTokens;
     };
-    return await (parameters.stream ? streamed(context, request, reply, head, shape, work, count) : whole(head, shape, work, count));
+    return await (parameters.stream ? streamed(context, request, reply, head, shape, work, counted, count) : whole(head, shape, work, counted, count));
   });
   if ('body' in sent) await reply.send(sent.body);
   else await sent.sending;
@@ -87,33 +84,26 @@ export async function held<T>(context: ServerContext, request: FastifyRequest, m
   }
 }
 
-const promptTokensOf = (asks: readonly Ask[]): number => asks.reduce((sum, { prompt }) => sum + prompt.length, 0);
+type Count = (index: number, part: AnswerPart) => void;
 
-function usageOf(asks: readonly Ask[], completionTokens: number): Usage {
-  const promptTokens = promptTokensOf(asks);
-  return { prompt_tokens: promptTokens, completion_tokens: completionTokens, total_tokens: promptTokens + completionTokens };
-}
-
-async function whole(head: Head, shape: Shape, work: Work, count: (part: AnswerPart) => void): Promise<{ readonly body: object }> {
+async function whole(head: Head, shape: Shape, work: Work, counted: UsageCount, count: Count): Promise<{ readonly body: object }> {
   const collected = new Collected();
   await generateChoices(work, (index, part) => {
-    count(part);
+    count(index, part);
     collected.add(index, part);
   });
-  return { body: { ...shape.whole(head, collected.choices), usage: usageOf(work.asks, collected.completionTokens) } };
+  return { body: { ...shape.whole(head, collected.choices), usage: counted.usage } };
 }
 
 /** @returns when all is generated, with the promise that all is sent */
-async function streamed(context: ServerContext, request: FastifyRequest, reply: FastifyReply, head: Head, shape: Shape, work: Work, count: (part: AnswerPart) => void): Promise<{ readonly sending: Promise<void> }> {
+async function streamed(context: ServerContext, request: FastifyRequest, reply: FastifyReply, head: Head, shape: Shape, work: Work, counted: UsageCount, count: Count): Promise<{ readonly sending: Promise<void> }> {
   const outbox = new Outbox();
-  let completionTokens = 0;
-  const sending = send(context, request, reply, head, shape, work, outbox, () => usageOf(work.asks, completionTokens));
+  const sending = send(context, request, reply, head, shape, work, outbox, counted);
   // Waited for when the place is free again; till then its failure is nobody's.
   sending.catch(() => undefined);
   try {
     await generateChoices(work, (index, part) => {
-      count(part);
-      if (part.type === 'end') completionTokens += part.completionTokens;
+      count(index, part);
       outbox.add(index, part);
     });
     outbox.close('whole');
@@ -124,7 +114,7 @@ async function streamed(context: ServerContext, request: FastifyRequest, reply: 
 }
 
 /** @throws what fails before the first piece: the head is not sent yet, so that it can have a status of its own */
-async function send(context: ServerContext, request: FastifyRequest, reply: FastifyReply, head: Head, shape: Shape, { signal, parameters }: Work, outbox: Outbox, usage: () => Usage): Promise<void> {
+async function send(context: ServerContext, request: FastifyRequest, reply: FastifyReply, head: Head, shape: Shape, { signal, parameters }: Work, outbox: Outbox, counted: UsageCount): Promise<void> {
   const parcels = outbox.parcels();
   let next = await parcels.next();
   reply.hijack();
@@ -140,7 +130,7 @@ async function send(context: ServerContext, request: FastifyRequest, reply: Fast
       if (text !== '' || tokens.length > 0) await write(shape.piece(head, index, text, tokens));
       if (finishReason !== undefined) await write(shape.ending(head, index, finishReason));
     }
-    if (parameters.includeUsage) await stream.send({ ...shape.counting(head), usage: usage() }, signal);
+    if (parameters.includeUsage) await stream.send({ ...shape.counting(head), usage: counted.usage }, signal);
     stream.done();
   } catch (error) {
     if (reply.raw.destroyed) return;

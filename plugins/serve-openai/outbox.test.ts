@@ -6,7 +6,7 @@ import { EventStream } from './event-stream.ts';
 import { Outbox, type Parcel } from './outbox.ts';
 
 const text = (text: string): AnswerPart => ({ type: 'text', text, tokens: [] });
-const end: AnswerPart = { type: 'end', finishReason: 'stop', completionTokens: 2 };
+const end: AnswerPart = { type: 'end', finishReason: 'stop', cachedTokens: 0, completionTokens: 2 };
 
 describe('Outbox', () => {
   it('hands out each piece as it comes to whoever keeps up', async () => {

@@ -1,7 +1,7 @@
 /** Requests to token ids. */
 import { encodeChat, GraftError, type ChatMessage, type ServedModel, type Tokenizer } from 'graft';
 import { invalid } from './api-error.ts';
-import type { ChatBody, CompletionBody } from './body.ts';
+import { refuseExtras, type ChatBody, type CompletionBody } from './body.ts';
 import type { ServeOptions } from './options.ts';
 
 type ChatTemplate = ServeOptions['chat_template'];
@@ -27,7 +27,8 @@ const isIds = (given: Exclude<CompletionBody['prompt'], string>): given is numbe
 
 /**
  * Renders messages as the prompt for the assistant's next turn.
- * @throws ApiError 400 for a role or content that is not text, and where the template refuses the messages
+ * @throws ApiError 400 for a role or content that is not text, for a name that the template has no place for, and where the
+ *   template refuses the messages
  */
 export function chatPrompt(messages: ChatBody['messages'], { tokenizer }: Pick<ServedModel, 'tokenizer'>, template: ChatTemplate): Int32Array {
   const turns = messages.map(plainMessage);
@@ -35,6 +36,7 @@ export function chatPrompt(messages: ChatBody['messages'], { tokenizer }: Pick<S
     throw invalid("This model has no chat template. Use /v1/completions, or set the server's option chat_template to alpaca.", 'messages', 'no_chat_template');
   }
   try {
+    refuseUnusedNames(turns, tokenizer, template);
     return encodeChat(tokenizer, turns, { template: template === 'alpaca' ? 'alpaca' : 'auto' });
   } catch (error) {
     if (GraftError.is(error)) throw invalid(error.message, 'messages', 'chat_template');
@@ -42,8 +44,24 @@ export function chatPrompt(messages: ChatBody['messages'], { tokenizer }: Pick<S
   }
 }
 
-function plainMessage({ role, content }: ChatBody['messages'][number], index: number): ChatMessage {
+/** A name that the prompt would say nothing of is not to be taken as if it did. A template may show those of some roles alone. */
+function refuseUnusedNames(turns: readonly ChatMessage[], tokenizer: Tokenizer, template: ChatTemplate): void {
+  const named = turns.flatMap((turn, index) => ('name' in turn ? [index] : []));
+  if (named.length === 0) return;
+  const shows = tokenizer.hasChatTemplate && template !== 'alpaca';
+  const rendered = (messages: readonly ChatMessage[]): string => tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true });
+  const whole = shows ? rendered(turns) : '';
+  for (const role of new Set(named.map((index) => turns[index]!.role))) {
+    if (shows && rendered(turns.map((turn) => (turn.role === role ? { role, content: turn.content } : turn))) !== whole) continue;
+    const at = `messages[${named.find((index) => turns[index]!.role === role)}].name`;
+    throw invalid(`'${at}' is not supported: ${shows ? "this model's chat template" : 'the frame that messages are put into'} has no place for names of the role ${role}. Leave it out, or say the name in the content.`, at, 'unsupported_parameter');
+  }
+}
+
+function plainMessage(message: ChatBody['messages'][number], index: number): ChatMessage {
+  const { role, content, name } = message;
   const at = `messages[${index}]`;
+  refuseExtras(at, message, ['role', 'content', 'name']);
   if (!['system', 'developer', 'user', 'assistant'].includes(role)) {
     throw invalid(`Invalid value for '${at}.role': '${role}' is not supported; use system, developer, user or assistant.`, `${at}.role`, 'invalid_value');
   }
@@ -51,5 +69,6 @@ function plainMessage({ role, content }: ChatBody['messages'][number], index: nu
   const parts = typeof content === 'string' ? [{ type: 'text', text: content }] : content;
   const foreign = parts.find((part) => part.type !== 'text' || part.text === undefined);
   if (foreign !== undefined) throw invalid(`Invalid value for '${at}.content': a part of type '${foreign.type}' is not supported; only text is.`, `${at}.content`, 'invalid_value');
-  return { role: role === 'developer' ? 'system' : role, content: parts.map((part) => part.text ?? '').join('') };
+  parts.forEach((part, i) => refuseExtras(`${at}.content[${i}]`, part, ['type', 'text']));
+  return { role: role === 'developer' ? 'system' : role, content: parts.map((part) => part.text ?? '').join(''), ...(name == null ? {} : { name }) };
 }

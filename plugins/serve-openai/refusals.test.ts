@@ -20,6 +20,11 @@ describe('a request that is wrong', () => {
     ['/v1/chat/completions', { ...chat, messages: [{ content: 'hi' }] }, 'messages[0].role', 'missing_required_parameter', "Missing required parameter: 'messages[0].role'."],
     ['/v1/chat/completions', { ...chat, messages: [{ role: 'tool', content: 'hi' }] }, 'messages[0].role', 'invalid_value', "Invalid value for 'messages[0].role': 'tool' is not supported; use system, developer, user or assistant."],
     ['/v1/chat/completions', { ...chat, messages: [{ role: 'user', content: [{ type: 'image_url' }] }] }, 'messages[0].content', 'invalid_value', "Invalid value for 'messages[0].content': a part of type 'image_url' is not supported; only text is."],
+    ['/v1/chat/completions', { ...chat, messages: [{ role: 'user', content: 'hi', name: 'ann' }] }, 'messages[0].name', 'unsupported_parameter', "'messages[0].name' is not supported: the frame that messages are put into has no place for names of the role user. Leave it out, or say the name in the content."],
+    ['/v1/chat/completions', { ...chat, messages: [{ role: 'user', content: 'hi', name: '<|x|>' }] }, 'messages[0].name', 'invalid_value', "Invalid value for 'messages[0].name': it must match pattern \"^[^\\s<|\\\\/>]+$\"."],
+    ['/v1/chat/completions', { ...chat, messages: [{ role: 'user', content: 'hi', nmae: 'ann' }] }, 'messages[0].nmae', 'unknown_parameter', 'Unrecognized request argument supplied: messages[0].nmae'],
+    ['/v1/chat/completions', { ...chat, messages: [{ role: 'assistant', content: 'hi', tool_calls: [{ type: 'function' }] }] }, 'messages[0].tool_calls', 'unsupported_parameter', "'messages[0].tool_calls' is not supported by this server. Leave it out."],
+    ['/v1/chat/completions', { ...chat, messages: [{ role: 'user', content: [{ type: 'text', text: 'hi', colour: 'red' }] }] }, 'messages[0].content[0].colour', 'unknown_parameter', 'Unrecognized request argument supplied: messages[0].content[0].colour'],
     ['/v1/chat/completions', { ...chat, messages: 'hi' }, 'messages', 'invalid_type', "Invalid type for 'messages': it must be array."],
     ['/v1/chat/completions', { ...chat, temperature: 'warm' }, 'temperature', 'invalid_type', "Invalid type for 'temperature': it must be number."],
     ['/v1/chat/completions', { ...chat, temperature: 3 }, 'temperature', 'invalid_value', "Invalid value for 'temperature': it must be <= 2."],
@@ -82,6 +87,8 @@ describe('a request that is wrong', () => {
     const nulls = (names: readonly string[]): object => Object.fromEntries(names.map((name) => [name, null]));
     expect((await open.post('/v1/completions', { ...completion, ...nulls([...both, 'echo', 'suffix', 'best_of']) })).status).toBe(200);
     expect((await open.post('/v1/chat/completions', { ...chat, ...nulls([...both, 'max_completion_tokens', 'top_logprobs', 'response_format', 'tools', 'tool_choice', 'reasoning_effort']) })).status).toBe(200);
+    const sentBack = { role: 'assistant', content: 'hi', name: null, refusal: null, annotations: [], audio: null, function_call: null, tool_calls: null };
+    expect((await open.post('/v1/chat/completions', { ...chat, messages: [sentBack, ...chat.messages] })).status).toBe(200);
     expect((await open.post('/v1/embeddings', { model: BASE, input: 'hi', ...nulls(['dimensions', 'encoding_format', 'user']) })).status).toBe(200);
   });
 

@@ -28,13 +28,16 @@ describe('the chunks of a stream', () => {
     }
   });
 
+  /** What the second of two requests must not have computed again is told in its details. */
+  const countsOf = (usage: OpenAI.CompletionUsage | undefined): object => ({ ...usage, prompt_tokens_details: expect.anything() as unknown });
+
   it('carry the usage of all choices in a last one without choices, where it was asked for', async () => {
     const { usage } = await open.client.completions.create(completion);
     const completions = await all(await open.client.completions.create({ ...completion, stream: true, stream_options: { include_usage: true } }));
     const whole = await open.client.chat.completions.create(chat);
     const chats = await all(await open.client.chat.completions.create({ ...chat, stream: true, stream_options: { include_usage: true } }));
-    expect(completions.at(-1)).toMatchObject({ choices: [], usage });
-    expect(chats.at(-1)).toMatchObject({ choices: [], usage: whole.usage });
+    expect(completions.at(-1)).toMatchObject({ choices: [], usage: countsOf(usage) });
+    expect(chats.at(-1)).toMatchObject({ choices: [], usage: countsOf(whole.usage) });
     for (const chunks of [completions, chats]) expect(chunks.slice(0, -1).every((chunk) => chunk.usage === null && chunk.choices.length === 1)).toBe(true);
   });
 

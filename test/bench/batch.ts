@@ -9,6 +9,7 @@ import { startNative } from '../../plugins/engine-native/engine.ts';
 import { injectLora } from '../../plugins/inject-lora/lora.ts';
 import { LoraOptions } from '../../plugins/inject-lora/options.ts';
 import { parseConfig } from '../../plugins/load-llama/config.ts';
+import { median } from './median.ts';
 import { randomModel } from './random-model.ts';
 import { configOf, SHAPES } from './shapes.ts';
 
@@ -61,7 +62,6 @@ export async function benchBatch(options: readonly string[]): Promise<void> {
       speeds.get(each)!.prefill.push((streams * prompt) / prefill);
     }
   }
-  const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)]!;
   process.stdout.write(`${values.shape} ${values.dtype}, ${engine.info.detail}; LoRA r=8 on ${values.targets}; prompts of ${prompt}, ${tokens} tokens each; median of ${rounds} rounds, interleaved\n`);
   process.stdout.write(`${'texts at once'.padEnd(16)}${'adapters'.padEnd(10)}${'tok/s'.padStart(8)}${'of one'.padStart(8)}${'prompt tok/s'.padStart(14)}\n`);
   for (const [[streams, adapters], { decode, prefill }] of speeds) {

@@ -5,6 +5,7 @@ import { loadAddon } from '../../plugins/engine-native/binding.ts';
 import { probeNative, startNative } from '../../plugins/engine-native/engine.ts';
 import { peakGflops } from '../../plugins/engine-native/peak.ts';
 import { startPortable } from '../../plugins/engine-portable/engine.ts';
+import { median } from './median.ts';
 
 /** Instruction sets that the native engine can be measured with; none where it was not built. */
 export function nativeIsas(): readonly string[] {
@@ -37,5 +38,5 @@ export function medianSeconds(run: () => void, seconds = 0.5): number {
     run();
     times.push((performance.now() - began) / 1000);
   } while (performance.now() < end || times.length < 3);
-  return times.sort((a, b) => a - b)[times.length >> 1]!;
+  return median(times);
 }

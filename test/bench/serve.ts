@@ -9,6 +9,7 @@ import { parseArgs } from 'node:util';
 import autocannon from 'autocannon';
 import { writeSafetensors } from '../../core/tensor/safetensors-writer.ts';
 import { startGraft } from '../support/command.ts';
+import { median } from './median.ts';
 import { SHAPES } from './shapes.ts';
 import { writeModel } from './write-model.ts';
 
@@ -106,8 +107,4 @@ async function post(path: string, body: unknown): Promise<Response> {
   const response = await fetch(`${URL_}${path}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
   if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
   return response;
-}
-
-function median(numbers: readonly number[]): number {
-  return [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)]!;
 }

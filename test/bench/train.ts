@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { median } from './median.ts';
 import { SHAPES } from './shapes.ts';
 
 const CHILD = join(import.meta.dirname, 'train-child.ts');
@@ -112,10 +113,6 @@ function figuresOf(command: string, args: readonly string[]): Figures {
   const { stdout, stderr, status } = spawnSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 2 ** 26 });
   if (status !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${status}: ${stderr.slice(-2000)}`);
   return JSON.parse(stdout.trim().split('\n').at(-1)!) as Figures;
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1]!;
 }
 
 function print({ shape, dtype, seq, batch, group }: Case, ours: readonly Figures[], theirs: readonly Figures[]): void {

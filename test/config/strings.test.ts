@@ -1,7 +1,9 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { Type } from 'typebox';
 import { resolveConfigs } from '../../core/config/index.ts';
+import { sharableOptions } from '../../core/config/strings.ts';
 import { folder, headlines, schemas, single, told } from './fixture.ts';
 
 describe('${NAME}', () => {
@@ -55,5 +57,24 @@ describe('a relative path', () => {
     const config = await single('load: { use: llama, model: org/name }\npreprocess: [{ use: instruct, data: /x, separator: ./, template: .hidden }]\n');
     expect(config.load.options['model']).toBe('org/name');
     expect(config.preprocess[0]?.options).toEqual({ data: '/x', separator: './', template: '.hidden' });
+  });
+});
+
+describe('options that may leave this machine', () => {
+  const schema = Type.Object({
+    r: Type.Integer(),
+    names: Type.Union([Type.Array(Type.String()), Type.String()]),
+    token: Type.Optional(Type.String({ graftEnv: true })),
+    data: Type.Optional(Type.Array(Type.String({ graftPath: true }))),
+    pattern: Type.Optional(Type.String({ graftPath: false })),
+    nested: Type.Optional(Type.Object({ key: Type.String({ graftEnv: true }), alpha: Type.Number() })),
+    other: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+  });
+
+  it('are all but secrets and paths, wherever they stand', () => {
+    const own = { r: 4, names: ['q_proj', 'v_proj'], pattern: '/a/' };
+    const options = { ...own, token: 'secret', data: ['rows.jsonl'], nested: { key: 'secret', alpha: 2 }, other: { file: '/home/me/x', files: ['a', '/home/me/y'], rank: 3 } };
+    expect(sharableOptions(options, schema)).toEqual({ ...own, nested: { alpha: 2 }, other: { rank: 3 } });
+    expect(sharableOptions({ r: 4, names: '/home/me/names' }, schema)).toEqual({ r: 4 });
   });
 });

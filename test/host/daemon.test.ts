@@ -164,7 +164,7 @@ describe("the daemon's commands", () => {
     expect(seen[0]).toBe('run-started');
     expect(seen.filter((type) => type === 'step')).toHaveLength(2);
     expect(seen.at(-1)).toBe('run-ended');
-    await expect(client.act('pause', job!.id)).rejects.toThrow(`tiny (${job!.id}) has succeeded: only a job that waits or runs can be paused.`);
+    await expect(client.act('pause', job!.id)).rejects.toThrow(`tiny (${job!.id}) has succeeded: only a job that waits or runs, or that the host paused by itself, can be paused.`);
     await expect(client.get('job-000000000000')).rejects.toThrow('There is no job job-000000000000.');
     for (const path of ['/graft/v1/jobs', '/%67raft/v1/jobs', '/graft/v1/%6aobs', '//graft/v1/jobs', `/graft/v1/jobs/${job!.id}`]) {
       const { status } = await fetch(`${host.daemon().url}${path}`);

@@ -86,6 +86,26 @@ describe('a full disk', () => {
     }
   }, 600_000);
 
+  it('is no reason any more to go on with a run that somebody has paused since', async (test) => {
+    if (!mounted) return test.skip(NO_MOUNT);
+    const config = writeTinyRun(home, { train: { epochs: undefined, max_steps: 20_000, save_steps: 5, eval_steps: 10_000 }, extra: { runs_dir: './disk/runs' } });
+    const host = await startDaemon();
+    try {
+      const [{ id }] = (await host.daemon().submit({ config })) as [DescribedJob];
+      await host.untilStep(id, 12);
+      fill();
+      expect(await host.until(id, 'paused')).toMatchObject({ code: 'DISK_FULL' });
+      expect(await DaemonClient.find(join(host.dir, 'state')).act('pause', id)).toMatchObject({ state: 'paused', reason: 'It was paused.' });
+      rmSync(join(disk, 'filler'));
+      await sleep(5000);
+      expect(await host.until(id, 'paused')).toMatchObject({ reason: 'It was paused.' });
+      await host.daemon().act('resume', id);
+      await host.until(id, 'running');
+    } finally {
+      await host.close();
+    }
+  }, 600_000);
+
   it('refuses uploads and jobs with 507, which clients do not send again, and keeps nothing of them', async (test) => {
     if (!mounted) return test.skip(NO_MOUNT);
     writeTinyModel(join(home, 'tiny'));

@@ -1,9 +1,11 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { RunEvent } from '../../core/contracts/index.ts';
 import { Housekeeping } from '../../core/host/housekeeping.ts';
+import { FileStore } from '../../core/host/openai/file-store.ts';
 import { RunStore } from '../../core/host/run-store.ts';
 import { SqliteDatabase } from '../../core/host/sqlite.ts';
 import { stderrLogger } from '../../core/host/stderr-log.ts';
@@ -16,6 +18,9 @@ let dir: string;
 let database: SqliteDatabase;
 let queue: SqliteQueue;
 let runs: RunStore;
+let files: FileStore;
+/** File -> the job that has yet to read it. */
+const needed = new Map<string, string>();
 let backups: number;
 let housekeeping: Housekeeping;
 
@@ -24,8 +29,9 @@ beforeEach(() => {
   database = new SqliteDatabase(join(dir, 'graft.db'));
   queue = new SqliteQueue(database);
   runs = new RunStore(database);
+  files = new FileStore(join(dir, 'files'), database, 1e6, () => undefined);
   backups = 0;
-  housekeeping = new Housekeeping({ log: stderrLogger('error'), queue, runs, keepDays: 30, backUp: async () => void backups++ });
+  housekeeping = new Housekeeping({ log: stderrLogger('error'), queue, runs, files, readerOf: async (file) => needed.get(file), keepDays: 30, backUp: async () => void backups++ });
 });
 afterEach(async () => {
   await housekeeping.stop();
@@ -72,6 +78,28 @@ describe('what jobs have told', () => {
     database.run('UPDATE host_attempts SET started_at = :later WHERE number = 2', { later });
     expect(await housekeeping.prune(later)).toBe(0);
     expect(kept(id)).toEqual([STEPS, STEPS]);
+  });
+});
+
+describe('an uploaded file', () => {
+  const keep = async (lifeMs?: number): Promise<string> => (await files.keep(await files.receive(Readable.from([Buffer.from('{}\n')]), 100), 'a.jsonl', 'fine-tune', lifeMs)).id;
+
+  it('is removed when it has expired, and one that was kept for good is not', async () => {
+    const [short, long, good] = [await keep(3_600_000), await keep(2 * DAY_MS), await keep()];
+    expect(await housekeeping.expire(Date.now() + 3_590_000)).toBe(0);
+    expect(await housekeeping.expire(Date.now() + 3_600_001)).toBe(1);
+    expect([short, long, good].map((id) => files.get(id) !== undefined)).toEqual([false, true, true]);
+    expect(readdirSync(join(dir, 'files')).sort()).toEqual([`${long}.jsonl`, `${good}.jsonl`].sort());
+    expect(await housekeeping.expire(Date.now() + 1000 * DAY_MS)).toBe(1);
+    expect(files.get(good)).toMatchObject({ expiresAt: undefined });
+  });
+
+  it('stays for as long as a job has yet to read it', async () => {
+    const id = await keep(3_600_000);
+    needed.set(id, 'job-1');
+    expect(await housekeeping.expire(Date.now() + DAY_MS)).toBe(0);
+    needed.delete(id);
+    expect(await housekeeping.expire(Date.now() + DAY_MS)).toBe(1);
   });
 });
 

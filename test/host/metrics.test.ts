@@ -1,7 +1,6 @@
-import { Gauge, Histogram, Registry } from 'prom-client';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { KernelEvent, Logger } from '../../core/contracts/index.ts';
-import { HostMetrics, type MeasuredElsewhere, type MetricsSource } from '../../core/host/metrics.ts';
+import { HostMetrics, type MetricsSource } from '../../core/host/metrics.ts';
 import { parseExposition, valueOf, type Family } from '../support/exposition.ts';
 
 let complaints: string[];
@@ -82,33 +81,5 @@ describe("the host's metrics", () => {
     expect(families.get('graft_jobs')!.samples).toEqual([]);
     expect(valueOf(families, 'graft_database_writable')).toBe(0);
     expect(complaints).toEqual(["The jobs can't be counted: damaged"]);
-  });
-
-  it('hold those of other processes beside its own, until they are forgotten', async () => {
-    const metrics = new HostMetrics(source);
-    const elsewhere = async (tokens: number): Promise<MeasuredElsewhere> => {
-      const registry = new Registry();
-      const histogram = new Histogram({ name: 'graft_first_token_seconds', help: 'Time to the first token.', labelNames: ['model'], buckets: [0.1, 1], registers: [registry] });
-      histogram.observe({ model: 'a "b"\n' }, 0.5);
-      new Gauge({ name: 'graft_kv_bytes', help: 'Bytes of the cache.', registers: [registry] }).set(tokens);
-      new Gauge({ name: 'process_resident_memory_bytes', help: 'Its own.', registers: [registry] }).set(7);
-      new Gauge({ name: 'graft_nothing_seconds', help: 'Of nothing.', registers: [registry] }).set(Number.NaN);
-      // As a channel between processes carries it.
-      return JSON.parse(JSON.stringify(await registry.getMetricsAsJSON())) as MeasuredElsewhere;
-    };
-    metrics.merge('llama', await elsewhere(10));
-    metrics.merge('llama', await elsewhere(20));
-    metrics.merge('other', await elsewhere(30));
-    const families = await told(metrics);
-    expect(valueOf(families, 'graft_kv_bytes', { source: 'llama' })).toBe(20);
-    expect(valueOf(families, 'graft_kv_bytes', { source: 'other' })).toBe(30);
-    expect(valueOf(families, 'graft_first_token_seconds_bucket', { source: 'llama', model: 'a \\"b\\"\\n', le: '1' })).toBe(1);
-    expect(valueOf(families, 'process_resident_memory_bytes', { source: 'other' })).toBe(7);
-    expect(valueOf(families, 'process_resident_memory_bytes')).toBeGreaterThan(7);
-    expect(valueOf(families, 'process_start_time_seconds')).toBeGreaterThan(0);
-    expect(families.get('graft_nothing_seconds')!.samples).toEqual([]);
-    metrics.forget('llama');
-    metrics.forget('other');
-    expect((await told(metrics)).has('graft_kv_bytes')).toBe(false);
   });
 });

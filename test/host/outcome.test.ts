@@ -38,11 +38,11 @@ describe('what becomes of a job', () => {
   });
 
   it('whose disk is full: it is paused, not failed', () => {
-    for (const code of ['ENOSPC', 'DISK_FULL']) expect(outcomeOf(job(1), failed(code, code === 'DISK_FULL'), undefined, CLOCK)).toMatchObject({ state: 'paused', code: 'DISK_FULL' });
+    for (const lasting of [true, false]) expect(outcomeOf(job(1), failed('DISK_FULL', lasting), undefined, CLOCK)).toMatchObject({ state: 'paused', code: 'DISK_FULL' });
   });
 
   it('whose disk is full while it pauses because somebody asked: it stays paused', () => {
-    const outcome = outcomeOf(job(1), failed('ENOSPC', false), 'pause', CLOCK);
+    const outcome = outcomeOf(job(1), failed('DISK_FULL', false), 'pause', CLOCK);
     expect(outcome).toEqual({ state: 'paused', reason: 'The disk is full: It is wrong. Its last checkpoint is kept.' });
   });
 
@@ -78,7 +78,7 @@ describe('what becomes of a job', () => {
     }
     for (const because of ['memory', 'silence', 'crash'] as const) expect(outcomeOf(swapped, died(because), undefined, swapping)).toMatchObject({ code: 'SWAP_UNDONE', payload: back });
     // Neither says anything about the config.
-    expect(outcomeOf(swapped, failed('ENOSPC', false), undefined, swapping)).toMatchObject({ state: 'paused' });
+    expect(outcomeOf(swapped, failed('DISK_FULL', false), undefined, swapping)).toMatchObject({ state: 'paused' });
     expect(outcomeOf(swapped, failed('RUN_LOCKED', true), undefined, swapping)).toMatchObject({ code: 'RUN_LOCKED', payload: undefined });
     expect(outcomeOf(swapped, stopped, 'shutdown', swapping)).toMatchObject({ code: 'HOST_ENDED', payload: undefined });
     // It has gone on under it: then a crash is one like any other.

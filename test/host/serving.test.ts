@@ -11,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { generate, type LoadedModel } from '../../core/index.ts';
 import { loadFolder } from '../support/model.ts';
 import { inject, strategyHost } from '../support/strategies.ts';
+import { graft } from '../support/command.ts';
 import { startDaemon, type TestDaemon } from '../support/daemon.ts';
 import { writeTinyModel } from '../support/tiny-run.ts';
 
@@ -170,6 +171,15 @@ describe('a daemon that serves', () => {
     expect(measured).toMatch(/graft_requests_total\{route="\/v1\/load_lora_adapter",model="",status="403"\} \d/);
     expect(measured).toMatch(/graft_model_restarts\{model="tiny"\} 0/);
     expect((await fetch(`${test.daemon().url}/ready`)).status).toBe(200);
+  });
+
+  it('is shown by graft ps below the jobs, with the processes that serve', async () => {
+    const [process_] = test.daemon().models.processes;
+    const ps = async (...args: string[]): Promise<string> => (await graft(['ps', ...args, '--state', join(test.dir, 'state')])).stdout;
+    expect(await ps()).toMatch(new RegExp(`^There are no jobs\\.[^\\n]*\\n\\nmodel +state +adapters +memory +process\\ntiny +serving +[12] \\([\\d.]+ KiB\\) +[\\d.]+ [MG]iB of 2\\.0 GiB +${process_!.pid}\\n$`));
+    const { jobs, models } = JSON.parse(await ps('--json')) as { jobs: unknown[]; models: unknown[] };
+    expect(jobs).toEqual([]);
+    expect(models).toEqual([{ id: 'tiny', state: 'serving', pid: process_!.pid, memoryBytes: expect.any(Number) as number, memoryMb: 2000, adapters: { loaded: expect.any(Number) as number, bytes: expect.any(Number) as number }, restarts: 0 }]);
   });
 
   it('starts the process again that has died, and answers with it', async () => {

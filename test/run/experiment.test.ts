@@ -59,7 +59,7 @@ describe('a run', () => {
     const { record, dir: runDir, events, error } = await carryOut(config, { samples: 1 });
     expect(error).toBeUndefined();
     expect(readdirSync(runDir).sort()).toEqual(['adapters', 'checkpoints', 'config.yaml', 'events.jsonl', 'report.html', 'run.json']);
-    expect(readdirSync(join(runDir, 'adapters/0-lora')).sort()).toEqual(['adapter_config.json', 'adapter_model.safetensors']);
+    expect(readdirSync(join(runDir, 'adapters/0-lora')).sort()).toEqual(['adapter_config.json', 'adapter_model.safetensors', 'graft_adapter.json']);
     expect(JSON.parse(readFileSync(join(runDir, 'run.json'), 'utf8'))).toEqual(JSON.parse(JSON.stringify(record)));
     expect(record).toMatchObject({
       status: 'succeeded', name: 'tiny', seed: 11, adapters: ['adapters/0-lora'], data: { sequences: 32, evalSequences: 8 },

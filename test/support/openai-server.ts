@@ -83,11 +83,11 @@ export async function openServer(base?: LoadedModel, limits: Partial<BatchLimits
   };
 }
 
-/** Two layers, vocabulary 64 of single characters, context 128. */
-async function tinyModel(): Promise<LoadedModel> {
+/** Two layers, vocabulary 64 of single characters, context 128. @param template of its chats; none by default */
+export async function tinyModel(template?: string): Promise<LoadedModel> {
   const dir = mkdtempSync(join(tmpdir(), 'graft-serve-'));
   writeTinyModel(dir);
-  return loadFolder(dir);
+  return loadFolder(dir, template === undefined ? {} : { chat_template: template });
 }
 
 /** A model of random weights that can say every byte, so every text; its context has 512 tokens. `words`: more tokens, U+2581 for a space. */

@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import pc from 'picocolors';
 import type { DescribedJob } from '../../host/daemon.ts';
 import type { Group } from '../../host/group.ts';
+import type { ModelStanding } from '../../host/models/model-process.ts';
 import { formatBytes, formatDuration, formatLoss } from '../../run/reporters/format.ts';
 import { comparisonTable } from '../comparison.ts';
 import { follow, show } from '../job-events.ts';
@@ -11,10 +12,11 @@ import { table } from '../table.ts';
 
 const ACTIVE = 'waiting,running,paused';
 const MOST = 1000;
+const MIB = 2 ** 20;
 
 export function psCommand(): Command {
   const command = new Command('ps')
-    .description('list the jobs of the daemon')
+    .description('list the jobs of the daemon, and the models that it serves')
     .argument('[job]', 'one job in full, with its attempts')
     .option('--all', 'those that have ended, too')
     .option('--group <name>', 'those of a group beside each other, the best first, with the options in which they differ')
@@ -31,8 +33,8 @@ export function psCommand(): Command {
       process.stdout.write(options.json === true ? `${JSON.stringify(group)}\n` : `${besideEachOther(group)}\n`);
       return;
     }
-    const jobs = await client.list({ state: options.all === true ? undefined : ACTIVE, limit: MOST });
-    process.stdout.write(options.json === true ? `${JSON.stringify(jobs)}\n` : `${listOf(jobs)}\n${jobs.length === MOST ? `These are the newest ${MOST}.\n` : ''}`);
+    const [jobs, models] = await Promise.all([client.list({ state: options.all === true ? undefined : ACTIVE, limit: MOST }), client.models()]);
+    process.stdout.write(options.json === true ? `${JSON.stringify({ jobs, models })}\n` : `${listOf(jobs)}\n${jobs.length === MOST ? `These are the newest ${MOST}.\n` : ''}${models.length === 0 ? '' : `\n${servedOf(models)}\n`}`);
   });
 }
 
@@ -69,6 +71,18 @@ function listOf(jobs: readonly DescribedJob[]): string {
   if (jobs.length === 0) return 'There are no jobs. `graft submit configs/lora.yaml` queues one; --all lists those that have ended.';
   const rows = jobs.map((job) => [job.id, job.name, job.state, String(job.attempts), stepsOf(job), job.standing?.loss === undefined ? '-' : formatLoss(job.standing.loss), remainingOf(job), job.waitsFor ?? job.reason ?? askedFor(job) ?? job.note ?? '']);
   return table(['job', 'name', 'state', 'attempts', 'steps', 'loss', 'left', ''], rows);
+}
+
+function servedOf(models: readonly ModelStanding[]): string {
+  const rows = models.map(({ id, state, adapters, memoryBytes, memoryMb, pid, restarts, reason }) => [
+    id,
+    state,
+    adapters.loaded === 0 ? '-' : `${adapters.loaded} (${formatBytes(adapters.bytes)})`,
+    memoryBytes === undefined ? '-' : `${formatBytes(memoryBytes)} of ${formatBytes(memoryMb * MIB)}`,
+    pid === undefined ? '-' : String(pid),
+    [...(restarts === 0 ? [] : [`It was started again ${restarts === 1 ? 'once' : `${restarts} times`}.`]), ...(reason === undefined ? [] : [reason])].join(' '),
+  ]);
+  return table(['model', 'state', 'adapters', 'memory', 'process', ''], rows);
 }
 
 function besideEachOther({ options, runs }: Group): string {

@@ -7,6 +7,7 @@ import { GraftError, reasonOf } from '../../kernel/errors.ts';
 import { runExperiment } from '../../run/experiment.ts';
 import { readRunRecord } from '../../run/run-directory.ts';
 import { settleConfig } from '../../run/spans.ts';
+import { DISK_FULL, lacksSpace } from '../full-disk.ts';
 import { openHost, type Host } from '../open-host.ts';
 import type { FromChild, RunEnd, WorkOrder } from '../protocol.ts';
 
@@ -74,17 +75,14 @@ const PASSING: ReadonlySet<string> = new Set(['HUB_UNREACHABLE', 'HUB_BROKEN_OFF
 
 /** How an order ends that threw. */
 export function failure(error: unknown): RunEnd {
-  const code = diskCode(error) ?? (GraftError.is(error) ? error.code : undefined);
+  const code = isOfFullDisk(error) ? DISK_FULL : GraftError.is(error) ? error.code : undefined;
   return { status: 'failed', reason: reasonOf(error), code, lasting: GraftError.is(error) && !PASSING.has(error.code) };
 }
 
 /** Whether a full disk is at the bottom of it. */
-function diskCode(error: unknown): string | undefined {
-  for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    if (code === 'ENOSPC' || code === 'EDQUOT') return code;
-  }
-  return undefined;
+function isOfFullDisk(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) if (lacksSpace(cause)) return true;
+  return false;
 }
 
 /** What can be sent of a log line's fields. */

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '../../contracts/index.ts';
 import { GraftError, reasonOf } from '../../kernel/errors.ts';
+import { residentBytes } from '../resident.ts';
 import { RunProcess, type ProcessEnd } from '../run-process.ts';
 import type { FromChild, ServeCounts, ServeOrder, ServeRequest } from '../protocol.ts';
 
@@ -37,6 +38,24 @@ export interface Serving {
 
 export type ModelState = 'starting' | 'serving' | 'restarting' | 'failed' | 'stopped';
 
+/** What it is doing, for whoever asks. */
+export interface ModelStanding {
+  readonly id: string;
+  readonly state: ModelState;
+  /** Why it is not serving; a sentence. */
+  readonly reason?: string;
+  readonly pid?: number;
+  /** Resident, where the system tells. */
+  readonly memoryBytes?: number;
+  /** MiB that it may use. */
+  readonly memoryMb: number;
+  /** In memory, as it told last. */
+  readonly adapters: { readonly loaded: number; readonly bytes: number };
+  readonly restarts: number;
+}
+
+const NO_ADAPTERS: ModelStanding['adapters'] = { loaded: 0, bytes: 0 };
+
 export class ModelProcess {
   readonly id: string;
   readonly #options: ModelProcessOptions;
@@ -47,6 +66,7 @@ export class ModelProcess {
   #state: ModelState = 'starting';
   #reason: string | undefined;
   #restarts = 0;
+  #adapters = NO_ADAPTERS;
   readonly #waiting = new Set<() => void>();
   #asked = 0;
   readonly #numberToAnswer = new Map<number, (error: GraftError | undefined) => void>();
@@ -72,6 +92,12 @@ export class ModelProcess {
 
   get pid(): number | undefined {
     return this.#process?.pid;
+  }
+
+  /** Looks at its memory. */
+  standing(): ModelStanding {
+    const { id, state, reason, pid, restarts } = this;
+    return { id, state, reason, pid, memoryBytes: pid === undefined ? undefined : residentBytes(pid), memoryMb: this.#options.memoryMb, adapters: this.#adapters, restarts };
   }
 
   /**
@@ -173,8 +199,11 @@ export class ModelProcess {
       this.#process?.send({ type: 'switched' });
       if (first) log.info(`The model ${this.id} is served.`, { pid: this.pid });
       this.#wake();
-    } else if (message.type === 'counts') counted(message.counts);
-    else if (message.type === 'log') log[message.level](message.message, message.fields);
+    } else if (message.type === 'counts') {
+      const { loaded, bytes } = message.counts.adapters;
+      this.#adapters = { loaded, bytes };
+      counted(message.counts);
+    } else if (message.type === 'log') log[message.level](message.message, message.fields);
     else if (message.type === 'find') this.#process?.send({ type: 'found', number: message.number, dir: this.#find(message.model) });
     else if (message.type === 'answer') {
       const { error } = message;
@@ -196,6 +225,7 @@ export class ModelProcess {
   #fall(): void {
     this.#serving = undefined;
     this.#process = undefined;
+    this.#adapters = NO_ADAPTERS;
     this.#options.fell();
     for (const number of [...this.#numberToAnswer.keys()]) this.#answer(number, new GraftError('MODEL_NOT_READY', `The process of the model ${this.id} has ended.`));
   }

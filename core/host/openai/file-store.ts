@@ -19,6 +19,7 @@ const STEPS: readonly string[] = [
      created_at INTEGER NOT NULL
    ) STRICT;
    CREATE INDEX host_files_by_content ON host_files (sha256);`,
+  'ALTER TABLE host_files ADD COLUMN expires_at INTEGER',
 ];
 /** How the name of a file that is being received ends. */
 const RECEIVING = '.receiving';
@@ -33,6 +34,8 @@ export interface StoredFile {
   readonly sha256: string;
   /** Unix milliseconds. */
   readonly createdAt: number;
+  /** Unix milliseconds; undefined: it is kept until somebody deletes it. */
+  readonly expiresAt: number | undefined;
 }
 
 /** A file that is there and not yet kept. */
@@ -109,15 +112,16 @@ export class FileStore {
     }
   }
 
-  /** Keeps a received file for good. */
-  async keep(received: Received, filename: string, purpose: string): Promise<StoredFile> {
+  /** Keeps a received file. @param lifeMs milliseconds after which it expires; for good by default */
+  async keep(received: Received, filename: string, purpose: string, lifeMs?: number): Promise<StoredFile> {
     const { path, bytes, sha256 } = received;
-    const stored: StoredFile = { id: `file-${randomBytes(12).toString('hex')}`, filename, purpose, bytes, sha256, createdAt: Date.now() };
+    const createdAt = Date.now();
+    const stored: StoredFile = { id: `file-${randomBytes(12).toString('hex')}`, filename, purpose, bytes, sha256, createdAt, expiresAt: lifeMs === undefined ? undefined : createdAt + lifeMs };
     const to = this.path(stored);
     try {
       renameSync(path, to);
       await syncFolder(this.#dir);
-      this.#database.run('INSERT INTO host_files (id, filename, purpose, bytes, sha256, created_at) VALUES (:id, :filename, :purpose, :bytes, :sha256, :createdAt)', { ...stored });
+      this.#database.run('INSERT INTO host_files (id, filename, purpose, bytes, sha256, created_at, expires_at) VALUES (:id, :filename, :purpose, :bytes, :sha256, :createdAt, :expiresAt)', { ...stored, expiresAt: stored.expiresAt ?? null });
       this.#pending.delete(received);
       return stored;
     } catch (error) {
@@ -134,15 +138,20 @@ export class FileStore {
     rmSync(received.path, { force: true });
   }
 
-  /** One of the same content, name and purpose that was kept since a moment: the same upload, sent again. */
-  twin({ sha256 }: Received, filename: string, purpose: string, since: number): StoredFile | undefined {
-    const row = this.#database.get('SELECT * FROM host_files WHERE sha256 = :sha256 AND filename = :filename AND purpose = :purpose AND created_at >= :since ORDER BY created_at DESC LIMIT 1', { sha256, filename, purpose, since });
+  /** One of the same content, name, purpose and life that was kept since a moment: the same upload, sent again. */
+  twin({ sha256 }: Received, filename: string, purpose: string, lifeMs: number | undefined, since: number): StoredFile | undefined {
+    const row = this.#database.get('SELECT * FROM host_files WHERE sha256 = :sha256 AND filename = :filename AND purpose = :purpose AND expires_at - created_at IS :lifeMs AND created_at >= :since ORDER BY created_at DESC LIMIT 1', { sha256, filename, purpose, lifeMs: lifeMs ?? null, since });
     return row === undefined ? undefined : fileOf(row);
   }
 
   /** The newest first. */
   list(): readonly StoredFile[] {
     return this.#database.all('SELECT * FROM host_files ORDER BY created_at DESC, id DESC').map(fileOf);
+  }
+
+  /** Those whose time is over. */
+  expired(now: number): readonly StoredFile[] {
+    return this.#database.all('SELECT * FROM host_files WHERE expires_at <= :now', { now }).map(fileOf);
   }
 
   get(id: string): StoredFile | undefined {
@@ -176,7 +185,7 @@ export class FileStore {
 }
 
 function fileOf(row: SqlRow): StoredFile {
-  return { id: String(row['id']), filename: String(row['filename']), purpose: String(row['purpose']), bytes: Number(row['bytes']), sha256: String(row['sha256']), createdAt: Number(row['created_at']) };
+  return { id: String(row['id']), filename: String(row['filename']), purpose: String(row['purpose']), bytes: Number(row['bytes']), sha256: String(row['sha256']), createdAt: Number(row['created_at']), expiresAt: row['expires_at'] === null ? undefined : Number(row['expires_at']) };
 }
 
 function diskFull(error: unknown): unknown {

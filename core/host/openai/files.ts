@@ -12,6 +12,10 @@ import { checkJsonLines, refusePickle, type LineLimits } from './upload-check.ts
 /** What files may be for: to be trained on, or whatever their owner likes. */
 const PURPOSES: readonly string[] = ['fine-tune', 'user_data'];
 const NAME_LENGTH = 255;
+/** The other parts that an upload may have, as OpenAI's clients name them. */
+const FIELDS: readonly string[] = ['purpose', 'expires_after[anchor]', 'expires_after[seconds]'];
+/** Seconds after which a file may expire. */
+const [LEAST_LIFE, MOST_LIFE] = [3600, 2_592_000];
 /** Bytes that an upload has beside its file: the other parts, and what stands between them. */
 const BESIDE_BYTES = 64 * 1024;
 
@@ -43,14 +47,15 @@ export async function fileRoutes(app: FastifyInstance, { files, fileBytes, limit
       if (upload === undefined) throw invalid("Missing required parameter: 'file'.", 'file', 'missing_required_parameter');
       if (purpose === undefined) throw invalid("Missing required parameter: 'purpose'.", 'purpose', 'missing_required_parameter');
       if (!PURPOSES.includes(purpose)) throw invalid(`'purpose' is '${purpose}'; it may be ${PURPOSES.join(' or ')}.`, 'purpose', 'invalid_value');
+      const lifeMs = lifeOf(fields);
       refusePickle(upload.filename, upload.received);
-      const twin = isRetry(request) ? files.twin(upload.received, upload.filename, purpose, Date.now() - RETRY_WINDOW_MS) : undefined;
+      const twin = isRetry(request) ? files.twin(upload.received, upload.filename, purpose, lifeMs, Date.now() - RETRY_WINDOW_MS) : undefined;
       if (twin !== undefined) {
         files.discard(upload.received);
         return described(twin);
       }
       if (purpose === 'fine-tune') await checkJsonLines(upload.received.path, limits);
-      return described(await files.keep(upload.received, upload.filename, purpose));
+      return described(await files.keep(upload.received, upload.filename, purpose, lifeMs));
     } catch (error) {
       if (upload !== undefined) files.discard(upload.received);
       throw told(error);
@@ -107,7 +112,7 @@ async function receive(request: FastifyRequest, files: FileStore, most: number, 
       const next = await Promise.race([parts.next(), tooMuch]);
       if (next.done === true) return upload;
       const part = next.value;
-      if (part.type === 'field' && part.fieldname === 'purpose') fields.set(part.fieldname, String(part.value));
+      if (part.type === 'field' && FIELDS.includes(part.fieldname)) fields.set(part.fieldname, String(part.value));
       else if (part.type === 'file' && part.fieldname === 'file') upload = { filename: nameOf(part.filename), received: await files.receive((coming = part.file), most) };
       else throw invalid(`Unrecognized request argument supplied: ${part.fieldname}`, part.fieldname, 'unknown_parameter');
     }
@@ -117,19 +122,42 @@ async function receive(request: FastifyRequest, files: FileStore, most: number, 
   }
 }
 
+/** Milliseconds after which an upload is to expire; undefined where it says nothing of it. */
+function lifeOf(fields: ReadonlyMap<string, string>): number | undefined {
+  const [anchor, given] = [fields.get('expires_after[anchor]'), fields.get('expires_after[seconds]')];
+  if (anchor === undefined && given === undefined) return undefined;
+  for (const [name, value] of [['anchor', anchor], ['seconds', given]] as const) {
+    if (value === undefined) throw invalid(`Missing required parameter: 'expires_after[${name}]'.`, `expires_after[${name}]`, 'missing_required_parameter');
+  }
+  if (anchor !== 'created_at') throw invalid(`'expires_after[anchor]' is '${anchor}'; it may be created_at.`, 'expires_after[anchor]', 'invalid_value');
+  const seconds = /^\d+$/.test(given!) ? Number(given) : Number.NaN;
+  if (!(seconds >= LEAST_LIFE && seconds <= MOST_LIFE)) throw invalid(`'expires_after[seconds]' must be a whole number from ${LEAST_LIFE} to ${MOST_LIFE}.`, 'expires_after[seconds]', 'invalid_value');
+  return seconds * 1000;
+}
+
 /** What a sender calls a file is shown and nothing else, without what could trouble a terminal or a header. */
 function nameOf(given: string): string {
   const name = given.replaceAll(/[\u0000-\u001f\u007f]/g, '').slice(0, NAME_LENGTH);
   return name === '' ? 'upload' : name;
 }
 
-const described = ({ id, filename, purpose, bytes, createdAt }: StoredFile): FileObject => ({ id, object: 'file', bytes, created_at: Math.floor(createdAt / 1000), filename, purpose, status: 'processed' });
+const described = ({ id, filename, purpose, bytes, createdAt, expiresAt }: StoredFile): FileObject => ({
+  id,
+  object: 'file',
+  bytes,
+  created_at: Math.floor(createdAt / 1000),
+  ...(expiresAt === undefined ? {} : { expires_at: Math.floor(expiresAt / 1000) }),
+  filename,
+  purpose,
+  status: 'processed',
+});
 
 interface FileObject {
   readonly id: string;
   readonly object: 'file';
   readonly bytes: number;
   readonly created_at: number;
+  readonly expires_at?: number;
   readonly filename: string;
   readonly purpose: string;
   readonly status: 'processed';

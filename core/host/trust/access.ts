@@ -41,20 +41,28 @@ export class Access {
   }
 
   /**
-   * Lets a request to OpenAI's routes through: with a key for what it asks for, or any local program where there are no keys.
-   * There a page in a browser on this machine is kept out by what it has to say of itself.
-   * @param scope undefined: any key will do
-   * @throws GraftError `INVALID_API_KEY`, `SCOPE_MISSING`, `HOST_FORBIDDEN`, `ORIGIN_FORBIDDEN`
+   * Keeps pages out that a browser on this machine shows, by what it has to say of them, where nobody needs a key.
+   * @throws GraftError `HOST_FORBIDDEN`, `ORIGIN_FORBIDDEN`
    */
-  require({ headers, socket }: FastifyRequest, scope: Scope | undefined): void {
+  requireNear({ headers, socket }: FastifyRequest): void {
     const { allowedHosts, allowedOrigins } = this.#options;
-    if (!this.open) return this.#require(bearerOf(headers.authorization), scope);
+    if (!this.open) return;
     if (!isOwnHost(headers.host, socket.localPort, allowedHosts)) {
       throw new GraftError('HOST_FORBIDDEN', 'This request was sent to a name that is not of this machine.', { hint: 'Send it to 127.0.0.1 or localhost with the right port, name the host as http.allowed_hosts in the daemon\'s config, or make an API key.' });
     }
     if (headers.origin !== undefined && !isOwnOrigin(headers.origin, allowedOrigins)) {
       throw new GraftError('ORIGIN_FORBIDDEN', 'This request was sent by a page of another site.', { hint: 'Name its origin as http.allowed_origins in the daemon\'s config.' });
     }
+  }
+
+  /**
+   * Lets a request to OpenAI's routes through: with a key for what it asks for, or any local program where there are no keys.
+   * @param scope undefined: any key will do
+   * @throws GraftError `INVALID_API_KEY`, `SCOPE_MISSING`, `HOST_FORBIDDEN`, `ORIGIN_FORBIDDEN`
+   */
+  require(request: FastifyRequest, scope: Scope | undefined): void {
+    if (this.open) this.requireNear(request);
+    else this.#require(bearerOf(request.headers.authorization), scope);
   }
 
   /**

@@ -69,6 +69,33 @@ describe('files', () => {
     expect(kept()).toEqual([]);
   });
 
+  it('say when they expire, where their sender asked for it, over a restart and a second sending', async () => {
+    const send = async (seconds: number, headers: Record<string, string> = {}): Promise<OpenAI.FileObject> =>
+      client.files.create({ file: await toFile(Buffer.from('{"a":3}'), 'a.jsonl'), purpose: 'fine-tune', expires_after: { anchor: 'created_at', seconds } }, { headers });
+    const file = await send(3600);
+    expect(file.expires_at! - file.created_at).toBe(3600);
+    expect(await upload('{"a":4}')).not.toHaveProperty('expires_at');
+    expect((await send(3600, { 'x-stainless-retry-count': '1' })).id).toBe(file.id);
+    expect((await send(2_592_000, { 'x-stainless-retry-count': '1' })).id).not.toBe(file.id);
+    await test.restart();
+    client = connected();
+    expect(await client.files.retrieve(file.id)).toEqual(file);
+  });
+
+  it.each([
+    [{ anchor: 'created_at', seconds: 3599 }, 'expires_after[seconds]', 'invalid_value', /must be a whole number from 3600 to 2592000/],
+    [{ anchor: 'created_at', seconds: 2_592_001 }, 'expires_after[seconds]', 'invalid_value', /must be a whole number/],
+    [{ anchor: 'created_at', seconds: 4000.5 }, 'expires_after[seconds]', 'invalid_value', /must be a whole number/],
+    [{ anchor: 'last_used', seconds: 4000 }, 'expires_after[anchor]', 'invalid_value', /it may be created_at/],
+    [{ anchor: 'created_at' }, 'expires_after[seconds]', 'missing_required_parameter', /Missing required parameter/],
+    [{ seconds: 4000 }, 'expires_after[anchor]', 'missing_required_parameter', /Missing required parameter/],
+    [{ anchor: 'created_at', seconds: 4000, minutes: 2 }, 'expires_after[minutes]', 'unknown_parameter', /Unrecognized request argument/],
+  ])('that are to expire at %j are refused', async (expires_after, param, code, message) => {
+    const file = await toFile(Buffer.from('{}'), 'a.jsonl');
+    await expect(client.files.create({ file, purpose: 'fine-tune', expires_after: expires_after as OpenAI.FileCreateParams.ExpiresAfter })).rejects.toMatchObject({ status: 400, param, code, message: expect.stringMatching(message) as string });
+    expect(kept()).toEqual([]);
+  });
+
   it('may come after their purpose or before it', async () => {
     for (const parts of [['purpose', 'file'], ['file', 'purpose']]) {
       const form = new FormData();

@@ -56,6 +56,17 @@ describe('a daemon without keys', () => {
     for (const path of ['/v1/files', '/v1/fine_tuning/jobs', '/%761/models', '/v1/nothing']) expect((await ask(path, { host: 'evil.example' })).status).toBe(421);
   });
 
+  it('tells no such page how it is, either', async () => {
+    for (const path of ['/health', '/ready', '/metrics']) {
+      expect((await ask(path)).status).toBe(200);
+      expect((await ask(path, { host: 'graft.example' })).status).toBe(200);
+      const refused = await ask(path, { host: `evil.example:${new URL(test.daemon().url).port}` });
+      expect(refused.status).toBe(421);
+      expect(JSON.parse(refused.body)).toMatchObject({ error: { code: 'HOST_FORBIDDEN' } });
+      expect((await ask(path, { origin: 'https://evil.example' })).status).toBe(403);
+    }
+  });
+
   it('answers pages of this machine and of allowed sites, and no others', async () => {
     const asked = await ask('/v1/chat/completions', { origin: 'https://chat.example', 'access-control-request-method': 'POST', 'access-control-request-headers': 'authorization,x-stainless-lang' }, 'OPTIONS');
     expect(asked).toMatchObject({ status: 204, headers: { 'access-control-allow-origin': 'https://chat.example', 'access-control-allow-headers': 'authorization,x-stainless-lang' } });
@@ -106,6 +117,7 @@ describe('a daemon with a key', () => {
 
   it('takes it from any address, for whoever brings it is no page', async () => {
     const { secret } = await admin.addKey('proxy', ['infer']);
+    for (const path of ['/health', '/metrics']) expect((await ask(path, { host: 'anything.example' })).status).toBe(200);
     expect((await ask('/v1/models', { host: 'anything.example', authorization: `Bearer ${secret}` })).status).toBe(200);
   });
 });
