@@ -144,8 +144,10 @@ async function create({ store, files, bases, configsDir, runsDir, submit, schema
     await submit({ config, suffix: suffix ?? '' }, { made: ([job]) => store.add((record = recordOf(job!.id))) });
     return record!;
   } catch (error) {
-    // The config was made here: its places mean nothing to whoever asked.
-    if (GraftError.is(error) && error.code !== 'DRAINING' && error.code !== 'DISK_FULL') throw invalid(error.message.replaceAll(`${config}:`, 'the config of the request:').replaceAll(config, 'the config of the request'), null, error.code.toLowerCase());
+    // The config was made here: its places mean nothing to whoever asked, and where files lie is nobody's business.
+    const places: readonly (readonly [string | undefined, string])[] = [[config, 'the config of the request'], [paths.training, body.training_file], [paths.validation, body.validation_file ?? ''], [runsDir, 'runs'], [base.model, body.model]];
+    const message = (text: string): string => places.reduce((told, [place, name]) => (place === undefined ? told : told.replaceAll(place, name)), text);
+    if (GraftError.is(error) && error.code !== 'DRAINING' && error.code !== 'DISK_FULL') throw invalid(message(error.message), null, error.code.toLowerCase());
     throw error;
   } finally {
     await rm(config, { force: true });
