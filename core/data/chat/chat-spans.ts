@@ -1,4 +1,6 @@
-import { GraftError, RowProblem, type ChatMessage, type Tokenizer } from 'graft';
+import type { ChatMessage, Tokenizer } from '../../contracts/index.ts';
+import { GraftError } from '../../kernel/errors.ts';
+import { RowProblem } from '../row.ts';
 import type { Conversation, Turn } from './conversation.ts';
 
 /** A stretch of a rendered conversation. */

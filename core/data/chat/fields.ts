@@ -1,5 +1,7 @@
 import { distance } from 'fastest-levenshtein';
-import { checkedText, kindOf, RowProblem } from 'graft';
+import { kindOf } from '../json.ts';
+import { RowProblem } from '../row.ts';
+import { checkedText } from '../text.ts';
 
 /** What else people call a field. */
 const SYNONYMS: Readonly<Record<string, readonly string[]>> = {
