@@ -11,7 +11,7 @@ export type ExampleOptions = Pick<InstructOptions, 'train_on' | 'train_end_of_tu
  */
 export function exampleOf(row: Row, conversation: Conversation, template: Template, tokenizer: Tokenizer, options: ExampleOptions, tally: ChatTally): Example | undefined {
   const { train_on, boundary, truncation, max_length } = options;
-  const draft = remarked(draftOf(conversation, template, tokenizer, { lastTurnOnly: train_on === 'last_turn', boundary }), options);
+  const draft = remarked(draftOf(conversation, template, tokenizer, { lastTurnOnly: train_on === 'last_turn', boundary, remedy: 'use train_on: last_turn, or a text template' }), options);
   countDrafts(tally, [draft], max_length);
   const excess = Math.max(0, draft.ids.length - max_length);
   if (excess > 0 && truncation === 'skip') return undefined;

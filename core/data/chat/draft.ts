@@ -13,6 +13,8 @@ export interface DraftOptions {
   readonly lastTurnOnly: boolean;
   /** `auto`: joint for chat templates, else split. */
   readonly boundary: 'auto' | 'split' | 'joint';
+  /** What can be done about a chat template in whose text turns cannot be found, for the message. */
+  readonly remedy: string;
 }
 
 /** A tokenised conversation before it is cut to length. */
@@ -72,10 +74,10 @@ function textDraft(conversation: Conversation, template: TextTemplate, tokenizer
   return draft;
 }
 
-function chatDraft(conversation: Conversation, tokenizer: Tokenizer, { lastTurnOnly, boundary }: DraftOptions): Draft {
+function chatDraft(conversation: Conversation, tokenizer: Tokenizer, { lastTurnOnly, boundary, remedy }: DraftOptions): Draft {
   const last = conversation.turns.findLastIndex((turn) => turn.role === 'assistant');
   const which = (index: number): boolean => conversation.turns[index]!.trained && (!lastTurnOnly || index === last);
-  const { spans, promptDiffers } = renderChat(conversation, which, tokenizer);
+  const { spans, promptDiffers } = renderChat(conversation, which, tokenizer, remedy);
   if (!spans.some((span) => span.trained)) throw new RowProblem('the chat template leaves out what the assistant says in the turns to be trained on');
   const texts = spans.map((span) => span.text);
   // The template writes BOS itself, as for a server.
