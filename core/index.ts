@@ -37,6 +37,16 @@ export { badRowSummary, RowProblem, type BadRow, type BadRowPolicy, type Row } f
 export { checkedText, endTokenOf } from './data/text.ts';
 export { tokeniseFiles, type TokeniseJob } from './data/tokenise.ts';
 export { encodeChat } from './data/encode-chat.ts';
+export { turn, type Conversation, type Role, type Turn } from './data/chat/conversation.ts';
+export { cutDraft, type Cut, type CutDraft } from './data/chat/cut.ts';
+export { draftOf, type Draft, type DraftOptions } from './data/chat/draft.ts';
+export { Fields } from './data/chat/fields.ts';
+export { assertColumnsUsed, formatTeller } from './data/chat/formats.ts';
+export { readTurns, type TurnFields } from './data/chat/messages.ts';
+export { chatColumns, chatOptions, columnOption, maxLengthOption, truncationOption } from './data/chat/options.ts';
+export { refuseTools, systemTurns, taskTurns, withSystemPrompt } from './data/chat/row-parts.ts';
+export { countDrafts, newTally, tallyNotes, type ChatTally } from './data/chat/tally.ts';
+export { templateChooser, type Template } from './data/chat/templates.ts';
 export type { Example } from './data/example.ts';
 export type { Tokenised } from './data/cache-file.ts';
 export { checkPatternsMatch, didYouMean, isNamed, patternValue, selectLinearSites, ALL_LINEAR, type ModuleSelection } from './tensor/modules.ts';

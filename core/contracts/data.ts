@@ -31,6 +31,7 @@ export interface ExampleInfo {
 }
 
 export interface DatasetStats {
+  /** A pair is two. */
   readonly examples: number;
   readonly tokens: number;
   readonly trainedTokens: number;
@@ -38,11 +39,14 @@ export interface DatasetStats {
   readonly badRows: number;
 }
 
-/** What `preprocess` makes: sequences of one or more packed examples each, never longer than `max_length`. */
+/**
+ * What `preprocess` makes: sequences of one or more packed examples each, never longer than `max_length`; where they are
+ * pairs, neither half is.
+ */
 export interface Dataset {
   /**
-   * Set where every sequence is a pair: two segments that begin with one prompt, the first with the preferred completion and the
-   * second with the other. A trainer that does not compare must refuse it.
+   * Set where every sequence is a pair: two segments of one prompt, first the preferred completion and then the other. A
+   * trainer that does not compare must refuse it.
    */
   readonly preferences?: true;
   readonly train: readonly Packed[];

@@ -2,7 +2,7 @@ import type { Dataset, PreprocessCall } from '../contracts/index.ts';
 import { GraftError } from '../kernel/errors.ts';
 import { rng } from '../tensor/rng.ts';
 import type { Tokenised } from './cache-file.ts';
-import { buildDataset } from './dataset.ts';
+import { assertSameKind, buildDataset } from './dataset.ts';
 import { dataFiles } from './files.ts';
 
 /** Tokens at most where neither the config nor the model sets a lower limit. */
@@ -14,7 +14,8 @@ export interface FileOptions {
   readonly eval_data?: string | readonly string[];
   readonly eval_split: number;
   readonly shuffle: boolean;
-  readonly packing: boolean;
+  /** False where a plugin has no such option. */
+  readonly packing?: boolean;
   readonly seed?: number;
   readonly max_length?: number;
 }
@@ -23,6 +24,8 @@ export interface FileOptions {
 export interface FileTokeniser {
   /** Names its random streams. */
   readonly plugin: string;
+  /** Set where every row becomes two examples, a pair that stays together. */
+  readonly preferences?: true;
   /** Refuses options that would have no effect on these files, those to evaluate on among them. */
   check?(files: readonly string[]): void;
   tokenise(files: readonly string[], maxLength: number): Promise<Tokenised>;
@@ -30,10 +33,11 @@ export interface FileTokeniser {
 
 /**
  * From the files that a config names to a dataset.
- * @throws GraftError `DATA_NOT_FOUND`, `EVAL_SPLIT`, `NO_EXAMPLES`, and what the tokeniser throws
+ * @throws GraftError `DATA_NOT_FOUND`, `EVAL_SPLIT`, `NO_EXAMPLES`, `PREFERENCES_MIXED`, and what the tokeniser throws
  */
-export async function datasetOfFiles(call: PreprocessCall<FileOptions>, { plugin, check, tokenise }: FileTokeniser): Promise<Dataset> {
+export async function datasetOfFiles(call: PreprocessCall<FileOptions>, { plugin, preferences, check, tokenise }: FileTokeniser): Promise<Dataset> {
   const { config, model } = call;
+  assertSameKind(call.input, preferences);
   const longest = model.config.max_position_embeddings;
   const maxLength = config.max_length ?? Math.min(DEFAULT_MAX_LENGTH, longest);
   if (maxLength > longest) call.emit({ type: 'log', level: 'warn', message: `max_length is ${maxLength}, and the model was trained on sequences of at most ${longest} tokens.` });
@@ -50,6 +54,6 @@ export async function datasetOfFiles(call: PreprocessCall<FileOptions>, { plugin
     train,
     held,
     { evalSplit: config.eval_split, shuffle: config.shuffle, random: (purpose) => rng(seed, plugin, purpose) },
-    { input: call.input, maxLength, packing: config.packing },
+    { input: call.input, maxLength, packing: config.packing ?? false, preferences },
   );
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { endianness } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { PreprocessCall } from '../contracts/index.ts';
@@ -135,12 +135,13 @@ let digest: string | undefined;
 /** Libraries of the host that shape examples: plugins are given them, so that no generation's hash covers them. */
 const LIBRARIES = ['@huggingface/jinja', '@huggingface/tokenizers', 'csv-parse', 'hyparquet'];
 
-/** sha256 of the code in this folder and of its libraries' versions: they shape examples as much as a plugin's code does. */
+/** sha256 of the code in this folder and those below, and of its libraries' versions: they shape examples as much as a plugin's code does. */
 function coreDigest(): string {
   if (digest !== undefined) return digest;
   const dir = fileURLToPath(new URL('.', import.meta.url));
   const hash = createHash('sha256');
-  for (const name of readdirSync(dir).sort()) hash.update(name).update(readFileSync(join(dir, name)));
+  const entries = readdirSync(dir, { recursive: true, withFileTypes: true });
+  for (const file of entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name)).sort()) hash.update(relative(dir, file)).update(readFileSync(file));
   for (const name of LIBRARIES) hash.update(`${name}@${versionOf(name, dir)}`);
   digest = hash.digest('hex');
   return digest;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { encodeJoint, encodeStart } from '../../core/data/chat/encode.ts';
 import { bench, marked } from '../../test/support/preprocess.ts';
 import { tinyTokenizer } from '../../test/support/tokenizer.ts';
-import { encodeJoint, encodeStart } from './encode.ts';
 import instruct from './index.ts';
 
 const tokenizer = await tinyTokenizer();

@@ -1,7 +1,4 @@
-import { GraftError, RowProblem } from 'graft';
-import { turn, type Conversation, type Role, type Turn } from './conversation.ts';
-import { Fields } from './fields.ts';
-import { readTurns, type TurnFields } from './messages.ts';
+import { Fields, readTurns, refuseTools, RowProblem, systemTurns, taskTurns, turn, withSystemPrompt, type Conversation, type Role, type TurnFields } from 'graft';
 import type { Columns, InstructOptions } from './options.ts';
 
 /** A format by name, `auto` resolved. */
@@ -23,25 +20,13 @@ const formatToReader: Readonly<Record<Format, (row: Fields, reading: RowReading)
   prompt_completion: readPromptCompletion,
 };
 
-const formatToColumns: Readonly<Record<Format, readonly (keyof Columns)[]>> = {
+/** What of `columns` each format has. */
+export const formatToColumns: Readonly<Record<Format, readonly (keyof Columns)[]>> = {
   alpaca: ['instruction', 'input', 'output', 'history', 'system'],
   sharegpt: ['messages', 'role', 'content', 'system'],
   messages: ['messages', 'role', 'content', 'system'],
   prompt_completion: ['prompt', 'completion', 'role', 'content', 'system'],
 };
-
-/**
- * Refuses names for fields that a format does not have: they would rename nothing.
- * @throws GraftError `OPTIONS_CONFLICT`
- */
-export function assertColumnsUsed({ format, columns = {}, roles }: Pick<InstructOptions, 'format' | 'columns' | 'roles'>): void {
-  if (format === 'auto') return;
-  const known = formatToColumns[format];
-  const unused = (Object.keys(columns) as (keyof Columns)[]).find((name) => !known.includes(name));
-  const hint = `Fields of ${format} are ${known.join(', ')}.`;
-  if (unused !== undefined) throw new GraftError('OPTIONS_CONFLICT', `columns.${unused} has no effect: a row of the format ${format} has no such field.`, { option: ['columns', unused], hint });
-  if (roles !== undefined && !known.includes('role')) throw new GraftError('OPTIONS_CONFLICT', `roles has no effect: in the format ${format} nobody is named.`, { option: ['roles'], hint });
-}
 
 /**
  * Sees a row's format from the names of its fields.
@@ -64,12 +49,9 @@ export function detectFormat(value: Readonly<Record<string, unknown>>, columns: 
 /** @throws RowProblem when the row is not of this format, or holds nothing to learn */
 export function readRow(value: Readonly<Record<string, unknown>>, format: Format, reading: RowReading): Conversation {
   const row = new Fields(value);
-  const tools = value['tools'];
-  if (tools !== undefined && tools !== null && tools !== '' && !(Array.isArray(tools) && tools.length === 0)) row.fail('the field "tools" describes functions to call, which templates are not given yet');
+  refuseTools(row);
   const conversation = formatToReader[format](row, reading);
-  const { turns } = conversation;
-  const system = reading.systemPrompt;
-  const whole = system === undefined || turns.some((each) => each.role === 'system') ? turns : [turn('system', system), ...turns];
+  const whole = withSystemPrompt(conversation.turns, reading.systemPrompt);
   const last = whole.at(-1);
   if (last === undefined || !whole.some((each) => each.role === 'assistant')) throw new RowProblem('the assistant says nothing, so there is nothing to learn');
   if (last.role !== 'assistant') throw new RowProblem(`the last turn is the ${last.role}'s: nothing answers it`);
@@ -78,26 +60,7 @@ export function readRow(value: Readonly<Record<string, unknown>>, format: Format
 }
 
 function readAlpaca(row: Fields, { columns }: RowReading): Conversation {
-  const instructionName = columns.instruction ?? 'instruction';
-  const input = row.optionalText(columns.input ?? 'input');
-  // A task may stand in the input alone.
-  const instruction = input.trim() !== '' && row.raw(instructionName) === '' ? '' : row.text(instructionName, 'instruction');
-  const output = row.text(columns.output ?? 'output', 'output');
-  const historyName = columns.history ?? 'history';
-  const history = row.has(historyName) ? row.list(historyName, 'history') : [];
-  const earlier = history.flatMap((pair, index): Turn[] => {
-    if (!Array.isArray(pair) || pair.length !== 2 || !pair.every((text) => typeof text === 'string')) return row.fail(`the field "${historyName}" must be a list of [instruction, answer], and its item ${index + 1} is not`);
-    return [turn('user', row.checked(historyName, pair[0] as string)), turn('assistant', row.checked(historyName, pair[1] as string))];
-  });
-  return {
-    plain: false,
-    turns: [
-      ...systemOf(row, columns),
-      ...earlier,
-      turn('user', [instruction, input].filter((text) => text !== '').join('\n'), { task: { instruction, input } }),
-      turn('assistant', output),
-    ],
-  };
+  return { plain: false, turns: [...taskTurns(row, columns), turn('assistant', row.text(columns.output ?? 'output', 'output'))] };
 }
 
 function readPromptCompletion(row: Fields, { columns, roles }: RowReading): Conversation {
@@ -107,20 +70,15 @@ function readPromptCompletion(row: Fields, { columns, roles }: RowReading): Conv
   if (Array.isArray(row.raw(promptName))) {
     // TRL's conversational form: both are lists of messages, and only those of the completion are trained on.
     const prompt = readTurns(row.list(promptName, 'prompt'), promptName, turnFields).map((each) => ({ ...each, trained: false }));
-    return { plain: false, turns: [...systemOf(row, columns), ...prompt, ...readTurns(row.list(completionName, 'completion'), completionName, turnFields)] };
+    return { plain: false, turns: [...systemTurns(row, columns), ...prompt, ...readTurns(row.list(completionName, 'completion'), completionName, turnFields)] };
   }
   // An empty prompt is a prompt: the model then learns to begin by itself.
   const prompt = row.raw(promptName) === '' ? '' : row.text(promptName, 'prompt');
-  return { plain: true, turns: [...systemOf(row, columns), turn('user', prompt), turn('assistant', row.text(completionName, 'completion'))] };
+  return { plain: true, turns: [...systemTurns(row, columns), turn('user', prompt), turn('assistant', row.text(completionName, 'completion'))] };
 }
 
 function readChat(row: Fields, { columns, roles }: RowReading, names: { readonly messages: string; readonly role: string; readonly content: string }): Conversation {
   const listName = columns.messages ?? (row.has(names.messages) ? names.messages : (['messages', 'conversations'].find((name) => row.has(name)) ?? names.messages));
   const turns = readTurns(row.list(listName, 'messages'), listName, { role: columns.role ?? names.role, content: columns.content ?? names.content, roles });
-  return { plain: false, turns: turns.some((each) => each.role === 'system') ? turns : [...systemOf(row, columns), ...turns] };
-}
-
-function systemOf(row: Fields, columns: Columns): readonly Turn[] {
-  const system = row.optionalText(columns.system ?? 'system');
-  return system === '' ? [] : [turn('system', system)];
+  return { plain: false, turns: turns.some((each) => each.role === 'system') ? turns : [...systemTurns(row, columns), ...turns] };
 }

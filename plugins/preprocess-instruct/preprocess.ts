@@ -1,9 +1,7 @@
-import { datasetOfFiles, endTokenOf, readRows, RowProblem, tokeniseFiles, type Dataset, type PreprocessCall, type Row, type Tokenised, type TokeniseJob } from 'graft';
-import { exampleOf, newTally, type ExampleOptions } from './example.ts';
-import { assertColumnsUsed, detectFormat, readRow, type Format, type RowReading } from './formats.ts';
+import { assertColumnsUsed, datasetOfFiles, endTokenOf, formatTeller, newTally, readRows, tallyNotes, templateChooser, tokeniseFiles, type Dataset, type PreprocessCall, type Tokenised, type TokeniseJob } from 'graft';
+import { exampleOf, type ExampleOptions } from './example.ts';
+import { detectFormat, formatToColumns, readRow, type RowReading } from './formats.ts';
 import type { InstructOptions } from './options.ts';
-import { tallyNotes } from './tally-notes.ts';
-import { templateChooser } from './templates.ts';
 
 /**
  * From rows of instructions or conversations to token sequences with the answers labelled.
@@ -13,7 +11,7 @@ export function preprocessInstruct(call: PreprocessCall<InstructOptions>, genera
   if (endTokenOf(call.tokenizer) === undefined) call.emit({ type: 'log', level: 'warn', message: 'The tokenizer has no end token, so the model cannot learn to stop.' });
   return datasetOfFiles(call, {
     plugin: 'preprocess-instruct',
-    check: () => assertColumnsUsed(call.config),
+    check: () => assertColumnsUsed(call.config, formatToColumns),
     tokenise: (files, maxLength) => tokenise(call, { ...call.config, max_length: maxLength }, files, generation),
   });
 }
@@ -23,19 +21,7 @@ function tokenise(call: PreprocessCall<InstructOptions>, options: InstructOption
   const tally = newTally();
   const templateOf = templateChooser(options.template, options.template_no_input, tokenizer);
   const reading: RowReading = { columns: options.columns ?? {}, roles: options.roles ?? {}, systemPrompt: options.system_prompt };
-  const fileToFormat = new Map<string, Format>();
-
-  const formatOf = (row: Row): Format => {
-    const known = options.format === 'auto' ? fileToFormat.get(row.file) : options.format;
-    if (known !== undefined) return known;
-    const format = detectFormat(row.value, reading.columns);
-    if (format === undefined) {
-      const names = Object.keys(row.value).map((name) => `"${name}"`).join(', ');
-      throw new RowProblem(`its format cannot be told from its fields (${names || 'there are none'}); known are instruction and output (alpaca), messages, conversations (sharegpt), prompt and completion; rename others with columns`);
-    }
-    fileToFormat.set(row.file, format);
-    return format;
-  };
+  const formatOf = formatTeller(options.format, (value) => detectFormat(value, reading.columns), 'instruction and output (alpaca), messages, conversations (sharegpt), prompt and completion');
 
   // What the tokens of a row depend on; how examples are split, ordered and packed does not change them.
   const { format, template, template_no_input, train_on, train_end_of_turn, boundary, truncation, max_length } = options;
@@ -51,7 +37,7 @@ function tokenise(call: PreprocessCall<InstructOptions>, options: InstructOption
       const example = exampleOf(row, conversation, templateOf(conversation), tokenizer, options, tally);
       return example === undefined ? [] : [example];
     },
-    notes: () => tallyNotes(tally, options),
+    notes: () => tallyNotes(tally, { max_length, truncation, unit: 'examples' }),
   };
   return tokeniseFiles(job);
 }

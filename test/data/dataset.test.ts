@@ -42,6 +42,57 @@ describe('assembleDataset', () => {
   });
 });
 
+describe('pairs', () => {
+  const chosen = example(3, 1, 1);
+  const rejected = example(2, 2, 1);
+  const pairs = { ...parts, preferences: true } as const;
+  /** Twenty rows: the preferred half has the row's number, the other a thousand more. */
+  const many = Array.from({ length: 20 }, (_, row) => [example(3, row, row), example(2, 1000 + row, row)]).flat();
+  const tokenised = (examples: readonly Example[]) => ({ examples, badRows: { count: 0, reasons: [] }, notes: [] });
+  const firstTokens = (side: readonly { readonly inputIds: Int32Array; readonly offsets: Int32Array }[]) => side.map(({ inputIds, offsets }) => [inputIds[0]!, inputIds[offsets[1]!]!]);
+
+  it('are sequences of two segments, the preferred one first', () => {
+    const { train, info, stats, preferences } = assembleDataset({ ...pairs, train: [chosen, rejected, rejected, chosen] });
+    expect(preferences).toBe(true);
+    expect(train.map((packed) => [...packed.offsets])).toEqual([[0, 3, 5], [0, 2, 5]]);
+    expect([...train[0]!.inputIds]).toEqual([1, 1, 1, 2, 2]);
+    expect([...train[0]!.labels]).toEqual([-100, -100, 1, -100, 2]);
+    expect([info.length, stats.examples]).toEqual([4, 4]);
+  });
+
+  it('stay together when they are split and shuffled', () => {
+    const { train, eval: held, preferences } = buildDataset(tokenised(many), undefined, { evalSplit: 0.25, shuffle: true, random: (purpose) => rng(1, purpose) }, pairs);
+    expect(preferences).toBe(true);
+    expect([train.length, held.length]).toEqual([15, 5]);
+    const halves = firstTokens([...train, ...held]);
+    for (const [first, second] of halves) expect(second).toBe(first! + 1000);
+    expect(halves.map(([first]) => first).sort((a, b) => a! - b!)).toEqual(Array.from({ length: 20 }, (_, row) => row));
+    expect(firstTokens(train).map(([first]) => first)).not.toEqual(firstTokens(train).map(([first]) => first).sort((a, b) => a! - b!));
+  });
+
+  it('stay together where all rows stand in one line', () => {
+    const oneLine = many.map(({ inputIds, labels, info }) => ({ inputIds, labels, info: { ...info, line: 1 } }));
+    const { train, eval: held } = buildDataset(tokenised(oneLine), undefined, { evalSplit: 4, shuffle: false, random: (purpose) => rng(1, purpose) }, pairs);
+    expect([train.length, held.length]).toEqual([16, 4]);
+    for (const [first, second] of firstTokens([...train, ...held])) expect(second).toBe(first! + 1000);
+  });
+
+  it('follow pairs, and never examples that are none, nor the other way round', () => {
+    const input = assembleDataset({ ...pairs, train: [chosen, rejected] });
+    expect(assembleDataset({ ...pairs, input, train: [chosen, rejected] })).toMatchObject({ preferences: true, stats: { examples: 4 } });
+    const mixed = (message: string) => expect.objectContaining({ code: 'PREFERENCES_MIXED', message, hint: 'Leave one of the two out, or train on each in a run of its own.' }) as Error;
+    expect(() => assembleDataset({ ...parts, input, train: [chosen] })).toThrow(mixed('This preprocess entry makes single examples, and the entry before it pairs of a preferred completion and another: one run cannot train on both.'));
+    const single = assembleDataset({ ...parts, train: [chosen] });
+    expect('preferences' in single).toBe(false);
+    expect(() => assembleDataset({ ...pairs, input: single, train: [chosen, rejected] })).toThrow(mixed('This preprocess entry makes pairs of a preferred completion and another, and the entry before it single examples: one run cannot train on both.'));
+  });
+
+  it('are neither packed nor halved', () => {
+    expect(() => assembleDataset({ ...pairs, packing: true, train: [chosen, rejected] })).toThrow('A pair is a sequence of its own, so pairs are not packed.');
+    expect(() => assembleDataset({ ...pairs, train: [chosen, rejected, chosen] })).toThrow('Pairs have two halves each, and there are 3.');
+  });
+});
+
 describe('holdOut', () => {
   const held = (count: number, share: number, seed: number): readonly number[] => holdOut(count, share, (indices) => rng(seed, 'split').shuffle(indices)).eval;
 

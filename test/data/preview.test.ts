@@ -87,6 +87,33 @@ describe('graft preview', () => {
     expect(held.err).toMatch(/info Using 2 tokenised examples from the cache /);
   });
 
+  it('shows pairs half by half, and counts them as pairs', async () => {
+    const pairs = [{ prompt: 'a', chosen: 'b', rejected: 'c' }, { prompt: 'x', chosen: 'y'.repeat(99), rejected: 'z' }];
+    const dir = folder('use: preference, data: pairs.jsonl', undefined, { 'pairs.jsonl': pairs.map((row) => JSON.stringify(row)).join('\n') });
+    const { code, out } = await preview(dir, '-n', '1');
+    expect(code).toBe(0);
+    expect(out.slice(0, out.indexOf('lengths'))).toBe(
+      [
+        '[brackets] are trained on; the rest is read only, with | between tokens',
+        '',
+        'pair 1 of 2, chosen  pairs.jsonl:1  4 tokens, 2 trained on  turn end trained on',
+        '<s>|a[b][</s>]',
+        '',
+        'pair 1 of 2, rejected  pairs.jsonl:1  4 tokens, 2 trained on  turn end trained on',
+        '<s>|a[c][</s>]',
+        '',
+        'train     2 pairs, 76 tokens, 68 trained on (89.5 %)',
+        'truncated 1 of 2 pairs',
+        'turn end  trained on in both halves of 1 of 2 pairs',
+        'bad rows  none',
+        '',
+      ].join('\n'),
+    );
+    const { counts, examples } = JSON.parse((await preview(dir, '--json')).out) as { counts: Record<string, number>; examples: { half: string }[] };
+    expect(counts).toMatchObject({ examples: 4, pairs: 2, sequences: 2, truncatedExamples: 1, endOfTurnTrained: 1 });
+    expect(examples.map(({ half }) => half)).toEqual(['chosen', 'rejected', 'chosen', 'rejected']);
+  });
+
   it('ends quietly when its reader goes away', async () => {
     const answers = Array.from({ length: 2000 }, (_, index) => JSON.stringify({ prompt: `${index}`, completion: 'a long answer that fills the pipe' })).join('\n');
     const dir = folder('use: instruct, data: data.jsonl', undefined, { 'data.jsonl': answers });

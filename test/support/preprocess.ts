@@ -73,3 +73,12 @@ export function marked(sequences: Dataset['train'], tokenizer: Tokenizer): reado
     return runs.map(({ ids, trained }) => (trained ? `[${tokenizer.decode(ids, { skipSpecialTokens: false })}]` : tokenizer.decode(ids, { skipSpecialTokens: false }))).join('');
   });
 }
+
+/** Pairs as text, the preferred half and then the other, each as `marked` has it. */
+export function markedPairs(sequences: Dataset['train'], tokenizer: Tokenizer): readonly (readonly [string, string])[] {
+  return sequences.map(({ inputIds, labels, offsets }) => {
+    if (offsets.length !== 3) throw new Error(`A pair has two segments, and this has ${offsets.length - 1}.`);
+    const half = (start: number, end: number): string => marked([{ inputIds: inputIds.subarray(start, end), labels: labels.subarray(start, end), offsets: Int32Array.of(0, end - start) }], tokenizer)[0]!;
+    return [half(0, offsets[1]!), half(offsets[1]!, offsets[2]!)];
+  });
+}

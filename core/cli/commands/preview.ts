@@ -21,7 +21,7 @@ export function previewCommand(): Command {
   return new Command('preview')
     .description('show examples token by token, and what is trained on')
     .argument('<config>', 'config file; of a sweep, its first combination')
-    .option('-n, --number <count>', 'examples to show', count, 3)
+    .option('-n, --number <count>', 'examples or pairs to show', count, 3)
     .option('--eval', 'examples to evaluate on instead of those to train on')
     .option('--json', 'everything as one line of JSON')
     .option('--no-color', 'brackets around what is trained on instead of colours, as when piped')

@@ -13,17 +13,24 @@ export interface ShownToken {
 /** One example of a dataset, token by token. */
 export interface ShownExample {
   readonly info: ExampleInfo | undefined;
+  /** Which completion of a pair this half has; undefined where examples are no pairs. */
+  readonly half?: 'chosen' | 'rejected';
   readonly tokens: readonly ShownToken[];
 }
 
-/** The first `count` examples of a side of a dataset, in the order in which they are packed. */
+/** In the order in which a pair has them. */
+const HALVES = ['chosen', 'rejected'] as const;
+
+/** The first `count` examples or pairs of a side of a dataset, in the order in which they are packed. */
 export function firstExamples(dataset: Dataset, side: 'train' | 'eval', count: number, tokenizer: Tokenizer): readonly ShownExample[] {
   const infos = side === 'train' ? dataset.info : dataset.evalInfo;
   const examples: ShownExample[] = [];
+  const most = dataset.preferences === true ? 2 * count : count;
   for (const packed of dataset[side]) {
     for (let segment = 0; segment + 1 < packed.offsets.length; segment++) {
-      if (examples.length === count) return examples;
-      examples.push({ info: infos?.[examples.length], tokens: tokensOf(packed, packed.offsets[segment]!, packed.offsets[segment + 1]!, tokenizer) });
+      if (examples.length === most) return examples;
+      const half = dataset.preferences === true ? HALVES[segment] : undefined;
+      examples.push({ info: infos?.[examples.length], half, tokens: tokensOf(packed, packed.offsets[segment]!, packed.offsets[segment + 1]!, tokenizer) });
     }
   }
   return examples;

@@ -16,12 +16,16 @@ export interface Preview {
   readonly config: string;
   readonly side: 'train' | 'eval';
   readonly counts: {
+    /** Halves of pairs each by itself. */
     readonly examples: number;
+    /** Undefined where examples are no pairs. */
+    readonly pairs: number | undefined;
     readonly sequences: number;
     readonly tokens: number;
     readonly trainedTokens: number;
+    /** Of pairs, those with a half that was cut. */
     readonly truncatedExamples: number;
-    /** Examples in which the token that ends the assistant's turn is trained on; undefined for plain text. */
+    /** Examples in which the token that ends the assistant's turn is trained on, of pairs those in both halves of which it is; undefined for plain text. */
     readonly endOfTurnTrained: number | undefined;
     /** Of both sides. */
     readonly badRows: number;
@@ -34,17 +38,20 @@ export function previewOf(config: RunConfig, { dataset, tokenizer }: Prepared, s
   const sequences = dataset[side];
   const infos = (side === 'train' ? dataset.info : dataset.evalInfo) ?? [];
   const lengths = exampleLengths(sequences);
-  const turns = infos.filter((info) => info.endOfTurnTrained !== undefined);
+  const pairs = dataset.preferences === true;
+  const units = pairs ? halved(infos) : infos.map((info) => [info]);
+  const turns = units.filter((unit) => unit.every((info) => info.endOfTurnTrained !== undefined));
   return {
     config: config.file,
     side,
     counts: {
       examples: lengths.length,
+      pairs: pairs ? sequences.length : undefined,
       sequences: sequences.length,
       tokens: lengths.reduce((sum, length) => sum + length, 0),
       trainedTokens: sequences.reduce((sum, sequence) => sum + trainedTokens(sequence), 0),
-      truncatedExamples: infos.filter((info) => info.truncated > 0).length,
-      endOfTurnTrained: turns.length === 0 ? undefined : turns.filter((info) => info.endOfTurnTrained === true).length,
+      truncatedExamples: units.filter((unit) => unit.some((info) => info.truncated > 0)).length,
+      endOfTurnTrained: turns.length === 0 ? undefined : turns.filter((unit) => unit.every((info) => info.endOfTurnTrained === true)).length,
       badRows: dataset.stats.badRows,
     },
     lengths: histogram(lengths),
@@ -57,17 +64,27 @@ export function previewText(preview: Preview, colors: Colors): string {
   const legend = colors.isColorSupported
     ? `${colors.green('green')} is trained on, ${colors.dim('dim')} is read only; every other token is ${colors.underline('underlined')}`
     : '[brackets] are trained on; the rest is read only, with | between tokens';
-  const shown = examples.map((example, index) => `${colors.bold(`example ${index + 1} of ${formatCount(counts.examples)}`)}${describe(example, colors)}\n${tokenText(example.tokens, colors).replace(/\n$/, '')}\n`);
-  const packed = counts.sequences === counts.examples ? '' : ` in ${formatCount(counts.sequences)} sequences`;
+  const [unit, total] = counts.pairs === undefined ? ['example', counts.examples] : ['pair', counts.pairs];
+  const of = `of ${formatCount(total)}`;
+  const shown = examples.map((example, index) => {
+    const title = example.half === undefined ? `example ${index + 1} ${of}` : `pair ${Math.floor(index / 2) + 1} ${of}, ${example.half}`;
+    return `${colors.bold(title)}${describe(example, colors)}\n${tokenText(example.tokens, colors).replace(/\n$/, '')}\n`;
+  });
+  const packed = counts.sequences === total ? '' : ` in ${formatCount(counts.sequences)} sequences`;
   const lines = [
-    `${colors.bold(side)}     ${formatCount(counts.examples)} examples${packed}, ${formatCount(counts.tokens)} tokens, ${formatCount(counts.trainedTokens)} trained on (${formatShare(counts.trainedTokens, counts.tokens)})`,
-    `truncated ${counts.truncatedExamples === 0 ? 'none' : colors.yellow(`${formatCount(counts.truncatedExamples)} of ${formatCount(counts.examples)} examples`)}`,
-    ...(counts.endOfTurnTrained === undefined ? [] : [`turn end  trained on in ${formatCount(counts.endOfTurnTrained)} of ${formatCount(counts.examples)} examples`]),
+    `${colors.bold(side)}     ${formatCount(total)} ${unit}s${packed}, ${formatCount(counts.tokens)} tokens, ${formatCount(counts.trainedTokens)} trained on (${formatShare(counts.trainedTokens, counts.tokens)})`,
+    `truncated ${counts.truncatedExamples === 0 ? 'none' : colors.yellow(`${formatCount(counts.truncatedExamples)} ${of} ${unit}s`)}`,
+    ...(counts.endOfTurnTrained === undefined ? [] : [`turn end  trained on in ${counts.pairs === undefined ? '' : 'both halves of '}${formatCount(counts.endOfTurnTrained)} ${of} ${unit}s`]),
     `bad rows  ${counts.badRows === 0 ? 'none' : colors.yellow(formatCount(counts.badRows))}`,
-    'lengths   in tokens',
+    `lengths   in tokens${counts.pairs === undefined ? '' : ', of each half'}`,
     ...histogramLines(preview.lengths).map((line) => `  ${line}`),
   ];
   return `${legend}\n\n${shown.join('\n')}\n${lines.join('\n')}\n`;
+}
+
+/** Two and two. */
+function halved(infos: readonly ExampleInfo[]): readonly (readonly ExampleInfo[])[] {
+  return Array.from({ length: infos.length / 2 }, (_, pair) => infos.slice(2 * pair, 2 * pair + 2));
 }
 
 function describe({ info, tokens }: ShownExample, colors: Colors): string {

@@ -145,8 +145,8 @@ async function create({ store, files, bases, configsDir, runsDir, submit, schema
     return record!;
   } catch (error) {
     // The config was made here: its places mean nothing to whoever asked, and where files lie is nobody's business.
-    const places: readonly (readonly [string | undefined, string])[] = [[config, 'the config of the request'], [paths.training, body.training_file], [paths.validation, body.validation_file ?? ''], [runsDir, 'runs'], [base.model, body.model]];
-    const message = (text: string): string => places.reduce((told, [place, name]) => (place === undefined ? told : told.replaceAll(place, name)), text);
+    const places: readonly (readonly [string, string])[] = [[config, 'the config of the request'], [runsDir, 'runs'], [base.model, body.model]];
+    const message = (text: string): string => places.reduce((told, [place, name]) => told.replaceAll(place, name), files.told(text));
     if (GraftError.is(error) && error.code !== 'DRAINING' && error.code !== 'DISK_FULL') throw invalid(message(error.message), null, error.code.toLowerCase());
     throw error;
   } finally {

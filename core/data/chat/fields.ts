@@ -1,5 +1,7 @@
 import { distance } from 'fastest-levenshtein';
-import { checkedText, kindOf, RowProblem } from 'graft';
+import { kindOf } from '../json.ts';
+import { RowProblem } from '../row.ts';
+import { checkedText } from '../text.ts';
 
 /** What else people call a field. */
 const SYNONYMS: Readonly<Record<string, readonly string[]>> = {
@@ -13,6 +15,10 @@ const SYNONYMS: Readonly<Record<string, readonly string[]>> = {
   from: ['role', 'speaker', 'author'],
   content: ['value', 'text', 'message'],
   value: ['content', 'text', 'message'],
+  chosen: ['preferred', 'accepted', 'preferred_output', 'winner', 'better'],
+  rejected: ['dispreferred', 'refused', 'non_preferred_output', 'loser', 'worse'],
+  preferred_output: ['chosen', 'preferred'],
+  non_preferred_output: ['rejected', 'dispreferred'],
 };
 
 /** A JSON string of a table cell that holds a list or an object. */
@@ -62,10 +68,24 @@ export class Fields {
 
   /** A list that must be there; a table cell may hold it as JSON. */
   list(name: string, option: string): readonly unknown[] {
-    const value = this.#present(name, option);
-    const parsed = typeof value === 'string' && LOOKS_LIKE_JSON.test(value) ? this.#json(name, value) : value;
+    const parsed = this.#parsed(name, option);
     if (!Array.isArray(parsed)) this.fail(`the field "${name}" must be a list, and is ${kindOf(parsed)}`);
     return parsed as readonly unknown[];
+  }
+
+  /** A list as it is, an object as a list of one; a table cell may hold either as JSON. */
+  listOrOne(name: string, option: string): readonly unknown[] {
+    const parsed = this.#parsed(name, option);
+    if (Array.isArray(parsed)) return parsed as readonly unknown[];
+    if (typeof parsed !== 'object') this.fail(`the field "${name}" must be a turn or a list of turns, and is ${kindOf(parsed)}`);
+    return [parsed];
+  }
+
+  /** The fields of an object that must be there; a table cell may hold it as JSON. */
+  inside(name: string, option: string): Fields {
+    const parsed = this.#parsed(name, option);
+    if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) this.fail(`the field "${name}" must be an object, and is ${kindOf(parsed)}`);
+    return new Fields(parsed as Record<string, unknown>, `${this.#place}${name}: `);
   }
 
   checked(name: string, text: string): string {
@@ -87,6 +107,11 @@ export class Fields {
     const near = SYNONYMS[name]?.find((synonym) => others.includes(synonym)) ?? others.find((other) => distance(other.toLowerCase(), name) <= Math.max(1, Math.floor(name.length / 4)));
     const hint = near === undefined ? '' : `; if "${near}" is meant, set columns: { ${option}: ${near} }`;
     return this.fail(`the field "${name}" is ${value === null ? 'null' : 'missing'} (there ${others.length === 0 ? 'is none' : `is ${others.map((other) => `"${other}"`).join(', ')}`})${value === null ? '' : hint}`);
+  }
+
+  #parsed(name: string, option: string): unknown {
+    const value = this.#present(name, option);
+    return typeof value === 'string' && LOOKS_LIKE_JSON.test(value) ? this.#json(name, value) : value;
   }
 
   #json(name: string, text: string): unknown {

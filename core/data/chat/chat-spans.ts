@@ -1,4 +1,6 @@
-import { GraftError, RowProblem, type ChatMessage, type Tokenizer } from 'graft';
+import type { ChatMessage, Tokenizer } from '../../contracts/index.ts';
+import { GraftError } from '../../kernel/errors.ts';
+import { RowProblem } from '../row.ts';
 import type { Conversation, Turn } from './conversation.ts';
 
 /** A stretch of a rendered conversation. */
@@ -31,9 +33,10 @@ interface Place {
  * turns once later ones follow (they drop what a model thought, or end only the last turn), and then the turn is looked
  * for by its own text right where it must begin.
  * @param which turns to be trained on, by their index
+ * @param remedy what can be done where a turn cannot be found, for the message
  * @throws RowProblem when the template refuses the conversation, or a turn cannot be found for certain
  */
-export function renderChat({ turns }: Conversation, which: (index: number) => boolean, tokenizer: Tokenizer): RenderedChat {
+export function renderChat({ turns }: Conversation, which: (index: number) => boolean, tokenizer: Tokenizer, remedy: string): RenderedChat {
   const messages = turns.map(messageOf);
   const whole = render(tokenizer, messages, false);
   const spans: Span[] = [];
@@ -47,7 +50,7 @@ export function renderChat({ turns }: Conversation, which: (index: number) => bo
     if (turn.role !== 'assistant' || !which(index)) continue;
     const place = placeOf(index, turn.content, messages, whole, tokenizer);
     if (place === undefined || place.start < at) {
-      throw new RowProblem(`the chat template renders turn ${index + 1} differently once later turns follow, so what is to be trained on cannot be told; use train_on: last_turn, or a text template`);
+      throw new RowProblem(`the chat template renders turn ${index + 1} differently once later turns follow, so what is to be trained on cannot be told; ${remedy}`);
     }
     promptDiffers ||= place.promptDiffers;
     add(place.start, false);

@@ -1,4 +1,4 @@
-import type { Tokenizer } from 'graft';
+import type { Tokenizer } from '../../contracts/index.ts';
 
 /** Tokens of the pieces of one text. */
 export interface EncodedPieces {

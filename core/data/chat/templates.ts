@@ -1,5 +1,6 @@
 import { distance } from 'fastest-levenshtein';
-import { GraftError, type Tokenizer } from 'graft';
+import type { Tokenizer } from '../../contracts/index.ts';
+import { GraftError } from '../../kernel/errors.ts';
 import type { Conversation } from './conversation.ts';
 import { TextTemplate } from './text-template.ts';
 

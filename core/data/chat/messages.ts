@@ -1,4 +1,5 @@
-import { kindOf, RowProblem } from 'graft';
+import { kindOf } from '../json.ts';
+import { RowProblem } from '../row.ts';
 import { turn, type Role, type Turn } from './conversation.ts';
 import { Fields } from './fields.ts';
 

@@ -1,5 +1,6 @@
 import { distance } from 'fastest-levenshtein';
-import { GraftError, RowProblem } from 'graft';
+import { GraftError } from '../../kernel/errors.ts';
+import { RowProblem } from '../row.ts';
 import type { Conversation } from './conversation.ts';
 
 /** What a template of text may name. */
