@@ -104,6 +104,7 @@ export function assertSameKind(input: Dataset | undefined, preferences: true | u
   if (input === undefined || input.preferences === preferences) return;
   const [here, before] = preferences === true ? [PAIRS, SINGLES] : [SINGLES, PAIRS];
   throw new GraftError('PREFERENCES_MIXED', `This preprocess entry makes ${here}, and the entry before it ${before}: one run cannot train on both.`, {
+    option: ['data'],
     hint: 'Leave one of the two out, or train on each in a run of its own.',
   });
 }

@@ -27,11 +27,13 @@ export function pairOf(row: Row, preference: Preference, template: Template, tok
   const left = truncation === 'left';
   // From the left, the same from both: the halves of a pair are compared as answers to one prompt.
   const halves = drafts.map((draft, half) => cutDraft(row, draft, { excess: left ? most : excesses[half]!, side: left ? 'left' : 'right' }, tokenizer.bosTokenId));
-  if (halves.some(({ endCut }) => endCut)) tally.endCut++;
   const examples = halves.map(({ example }) => example);
-  if (examples.every(isTrainedOn) && !sameIds(examples[0]!.inputIds, examples[1]!.inputIds)) return examples;
-  tally.nothingLeft++;
-  return [];
+  if (!examples.every(isTrainedOn) || sameIds(examples[0]!.inputIds, examples[1]!.inputIds)) {
+    tally.nothingLeft++;
+    return [];
+  }
+  if (halves.some(({ endCut }) => endCut)) tally.endCut++;
+  return examples;
 }
 
 /** A template may drop the very text in which the completions differ, or write the end of the prompt by what follows it. */

@@ -80,7 +80,7 @@ describe('pairs', () => {
   it('follow pairs, and never examples that are none, nor the other way round', () => {
     const input = assembleDataset({ ...pairs, train: [chosen, rejected] });
     expect(assembleDataset({ ...pairs, input, train: [chosen, rejected] })).toMatchObject({ preferences: true, stats: { examples: 4 } });
-    const mixed = (message: string) => expect.objectContaining({ code: 'PREFERENCES_MIXED', message, hint: 'Leave one of the two out, or train on each in a run of its own.' }) as Error;
+    const mixed = (message: string) => expect.objectContaining({ code: 'PREFERENCES_MIXED', option: ['data'], message, hint: 'Leave one of the two out, or train on each in a run of its own.' }) as Error;
     expect(() => assembleDataset({ ...parts, input, train: [chosen] })).toThrow(mixed('This preprocess entry makes single examples, and the entry before it pairs of a preferred completion and another: one run cannot train on both.'));
     const single = assembleDataset({ ...parts, train: [chosen] });
     expect('preferences' in single).toBe(false);
