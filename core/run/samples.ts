@@ -13,7 +13,8 @@ const TEXT_PROMPT = 16;
  */
 export async function emitSamples(session: Session, stack: string, dataset: Dataset, count: number, signal: AbortSignal, emit: (event: RunEvent) => void): Promise<void> {
   const sequences = dataset.eval.length > 0 ? dataset.eval : dataset.train;
-  const prompts = sequences.flatMap(promptsOf).slice(0, count);
+  // The halves of a pair have one prompt.
+  const prompts = sequences.flatMap((sequence) => promptsOf(sequence).slice(0, dataset.preferences === true ? 1 : undefined)).slice(0, count);
   for (const inputIds of prompts) {
     for (const which of [undefined, stack]) {
       if (signal.aborted) return;

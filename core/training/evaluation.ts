@@ -27,8 +27,9 @@ export async function evaluate(objective: Objective, stack: string, sequences: r
     await objective.prepare?.(pass.sequences);
     const made = tf.tidy(() => ({ ...objective.losses(pass, { stack }) }));
     sum += await doubleSum(made.losses);
-    made.losses.dispose();
-    await metrics.take(made.metrics);
+    await metrics.add(made.metrics);
+    // One tensor may be both.
+    tf.dispose(made);
     weight += pass.sequences.reduce((total, sequence) => total + objective.weight(sequence), 0);
     await setImmediate();
   }
@@ -39,11 +40,9 @@ export async function evaluate(objective: Objective, stack: string, sequences: r
 export class MetricSums {
   readonly #nameToSum = new Map<string, number>();
 
-  /** Adds those of a pass, and disposes them. */
-  async take(metrics: PassLosses['metrics'] = {}): Promise<void> {
+  async add(metrics: PassLosses['metrics'] = {}): Promise<void> {
     for (const [name, values] of Object.entries(metrics)) {
       this.#nameToSum.set(name, (this.#nameToSum.get(name) ?? 0) + (await doubleSum(values)));
-      values.dispose();
     }
   }
 

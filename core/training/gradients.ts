@@ -66,7 +66,8 @@ export async function stepGradients({ objective, stack, trainables, optimizer, s
     gradients = accumulate(gradients, grads);
     loss += (await value.data<'float32'>())[0]!;
     value.dispose();
-    await metrics.take(told);
+    await metrics.add(told);
+    tf.dispose({ ...told });
     // Requests, signals and the progress bar get their turn between passes, whatever the engine.
     await setImmediate();
   }

@@ -45,11 +45,11 @@ export function stepText(step: Step, tokensPerSecond: number, secondsLeft: numbe
   return [
     `step ${step.step}/${step.totalSteps}`,
     `epoch ${step.epoch.toFixed(2)}`,
-    `loss ${formatLoss(step.loss)}${metricsText(step)}`,
+    `loss ${formatLoss(step.loss)}`,
     `lr ${formatRate(step.learningRate)}`,
     `${formatCount(tokensPerSecond)} tokens/s`,
     ...(step.step < step.totalSteps ? [`${formatDuration(secondsLeft)} left`] : []),
-  ].join('  ');
+  ].join('  ') + metricsText(step);
 }
 
 /** `  rewards/margins 0.1234` for each metric. */
