@@ -18,7 +18,7 @@ const servedBase = Type.Object(
     load: Type.Record(Type.String(), Type.Unknown(), { default: {}, description: 'Options of the load plugin, and `use:` where that is not `llama`.' }),
     server: Type.Record(Type.String(), Type.Unknown(), { default: {}, description: 'Options of the serve plugin, and `use:` where that is not `openai`.' }),
     engine: Type.String({ default: 'auto', description: 'Which engine computes.' }),
-    threads: auto(Type.Integer({ minimum: 1 }), 'Threads that it computes with. auto: all.'),
+    threads: auto(Type.Integer({ minimum: 1 }), 'Threads that it computes with; runs have as many cores less. auto: all, shared with the runs.'),
     memory_mb: Type.Number({ exclusiveMinimum: 0, default: 8192, description: 'MiB of memory of its process, beyond which it is ended and started again. Runs have as much less.' }),
     adapters_mb: Type.Number({ exclusiveMinimum: 0, default: 1024, description: 'MiB of adapters in memory: those that were used least recently leave, and are loaded again when they are asked for.' }),
     kv_cache_mb: Type.Number({ exclusiveMinimum: 0, default: 1024, description: 'MiB of keys and values of texts that are being generated, and of those that may be gone on from.' }),
@@ -40,7 +40,7 @@ export const daemonSchema = Type.Object({
   configs: Type.Union([Type.String({ graftPath: true, graftEnv: true }), Type.Array(Type.String({ graftPath: true, graftEnv: true }))], { default: [], description: 'A folder of configs, or a list of them: each is checked when it changes, and queued where it says `queue: on-change`. Folders in it are not looked into.' }),
   capacity: Type.Object(
     {
-      cpu: auto(Type.Number({ exclusiveMinimum: 0 }), 'Cores that runs may take together. auto: all that the system lets the host use.'),
+      cpu: auto(Type.Number({ exclusiveMinimum: 0 }), 'Cores that runs may take together. auto: all that the system lets the host use, less the `threads` that served `models` are given.'),
       memory_mb: auto(Type.Number({ exclusiveMinimum: 0 }), 'MiB of memory that runs may take together. auto: nine tenths of the machine, less what the served `models` may take.'),
       gpu_memory_mb: Type.Number({ minimum: 0, default: 0, description: 'MiB of GPU memory that runs may take together.' }),
     },
@@ -100,12 +100,14 @@ export async function isDaemonConfig(file: string): Promise<boolean> {
   return keys.every((key) => isDaemons(key) || !Object.hasOwn(runSchema.properties, key)) && keys.some((key) => key !== 'plugins' && isDaemons(key));
 }
 
-/** What runs may take, in numbers; a tenth of the memory at least, however much the served models may take. */
-export function capacityOf({ capacity, models }: DaemonConfig, machineMb = totalmem() / 2 ** 20): Resources {
-  const served = models.reduce((sum, { serve, memory_mb }) => sum + (serve ? memory_mb : 0), 0);
+/** What runs may take, in numbers; one core and a tenth of the memory at least, however much the served models may take. */
+export function capacityOf({ capacity, models }: DaemonConfig, machineMb = totalmem() / 2 ** 20, cores = availableParallelism()): Resources {
+  const served = models.filter(({ serve }) => serve);
+  const servedMb = served.reduce((sum, { memory_mb }) => sum + memory_mb, 0);
+  const servedThreads = served.reduce((sum, { threads }) => sum + (threads === 'auto' ? 0 : threads), 0);
   return {
-    cpu: capacity.cpu === 'auto' ? availableParallelism() : capacity.cpu,
-    memory_mb: capacity.memory_mb === 'auto' ? Math.floor(Math.max(0.1 * machineMb, 0.9 * machineMb - served)) : capacity.memory_mb,
+    cpu: capacity.cpu === 'auto' ? Math.max(1, cores - servedThreads) : capacity.cpu,
+    memory_mb: capacity.memory_mb === 'auto' ? Math.floor(Math.max(0.1 * machineMb, 0.9 * machineMb - servedMb)) : capacity.memory_mb,
     gpu_memory_mb: capacity.gpu_memory_mb,
   };
 }

@@ -38,7 +38,7 @@ describe("a daemon's config", () => {
   });
 
   it('leaves runs what the served models do not take', async () => {
-    const config = await readDaemonConfig(written('state_dir: ./state\nmodels: [{ model: ./a, memory_mb: 3000 }, { model: ./b, memory_mb: 1000 }, { model: ./c, serve: false }]\n'));
-    expect([capacityOf(config, 10_000), capacityOf(config, 4000)]).toMatchObject([{ memory_mb: 5000 }, { memory_mb: 400 }]);
+    const config = await readDaemonConfig(written('state_dir: ./state\nmodels: [{ model: ./a, memory_mb: 3000, threads: 2 }, { model: ./b, memory_mb: 1000 }, { model: ./c, serve: false, threads: 8 }]\n'));
+    expect([capacityOf(config, 10_000, 8), capacityOf(config, 4000, 2)]).toMatchObject([{ memory_mb: 5000, cpu: 6 }, { memory_mb: 400, cpu: 1 }]);
   });
 });
