@@ -53,7 +53,7 @@ export interface KernelOptions {
   /** How long a setup may take. Default 10 s. */
   readonly setupMs?: number;
   /** Runs a plugin's code, and breaks it off where it never gives the thread back. Default: as it is. */
-  readonly bounded?: <T>(act: () => T) => T;
+  readonly bounded?: <T>(act: () => T | Promise<T>) => T | Promise<T>;
 }
 
 /** One use of one generation. While it is held, that generation is not disposed (up to the drain deadline). */

@@ -7,7 +7,7 @@ const script = new Script("globalThis[Symbol.for('graft.bounded')]()", { filenam
 
 /**
  * Runs something that is to come to an end within a time, else breaks it off, even in a loop without an end; what it goes on to do
- * later, after an `await`, is not bounded.
+ * later, after an `await`, is not bounded (`SetupGuard` looks after that).
  * @throws GraftError `NEVER_ENDS`; whatever it throws
  */
 export function bounded<T>(ms: number, act: () => T): T {

@@ -5,9 +5,9 @@ import type { Kernel, Logger } from '../contracts/index.ts';
 import { createKernel } from '../kernel/kernel.ts';
 import { API_VERSION } from '../kernel/manifest.ts';
 import { cacheDir } from '../tensor/cache-dir.mjs';
-import { bounded } from './bounded.ts';
 import { collectAfterSwaps } from './collector.ts';
 import { KeptBuilds } from './kept-builds.ts';
+import { SetupGuard } from './setup-guard.ts';
 import { stderrLogger } from './stderr-log.ts';
 
 /** Graft's own folder: where the built-in plugins and configs are. */
@@ -62,6 +62,8 @@ export async function openHost(options: HostOptions = {}): Promise<Host> {
   await import('reflect-metadata');
   const log = options.log ?? stderrLogger();
   const dirs = [...new Set([join(GRAFT_HOME, 'plugins'), join(process.cwd(), 'plugins'), ...(options.pluginDirs ?? [])])];
+  const heldMs = Math.max(LEAST_MS, options.setupMs ?? 0);
+  const guard = new SetupGuard(heldMs);
   const kernel = await createKernel({
     dirs,
     packagesFrom: [join(process.cwd(), 'node_modules')],
@@ -71,12 +73,13 @@ export async function openHost(options: HostOptions = {}): Promise<Host> {
     buildCache: new KeptBuilds(join(cacheDir(), 'builds')),
     watch: options.watch ?? false,
     setupMs: options.setupMs,
-    bounded: (act) => bounded(Math.max(LEAST_MS, options.setupMs ?? 0), act),
+    bounded: (act) => guard.run(act),
   });
   const stop = options.watch === true ? collectAfterSwaps(kernel) : undefined;
   const dispose = async (): Promise<void> => {
     await stop?.();
     await kernel.dispose();
+    guard.dispose();
   };
   return { kernel, log, cacheDir: cacheDir(), dispose };
 }

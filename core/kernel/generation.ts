@@ -38,7 +38,7 @@ export class Generation {
    */
   static async prepare(build: Build, number: number, tokenToProvider: ReadonlyMap<string, Generation>, configs: readonly unknown[], options: KernelOptions): Promise<Generation> {
     const info: GenerationInfo = { plugin: build.id, version: build.manifest.version, hash: build.hash, number };
-    const [log, bounded, setupMs] = [options.log.child({ plugin: build.id }), options.bounded ?? (<T>(act: () => T): T => act()), options.setupMs ?? 10_000];
+    const [log, bounded, setupMs] = [options.log.child({ plugin: build.id }), options.bounded ?? (<T>(act: () => T | Promise<T>) => act()), options.setupMs ?? 10_000];
     const scope = createScope(`${build.id} generation ${number}`, log, options.disposeMs);
     try {
       for (const [name, provider] of tokenToProvider) scope.own(`${name} generation ${provider.info.number}`, provider.acquire('dependent').release);
