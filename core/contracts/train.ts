@@ -72,8 +72,9 @@ export interface Checkpoints {
    * @param state JSON-serialisable state of the trainer
    * @param keep how many of the newest are kept beside the best; default 2
    * @param evalLoss when given, the checkpoint takes part in the choice of the best one
+   * @param measure what evalLoss is, where a trainer has several losses: only those of one measure are compared
    */
-  save(step: number, parts: { readonly state: unknown; readonly evalLoss?: number; readonly keep?: number; write(dir: string): Promise<void> }): Promise<{ readonly dir: string; readonly best: boolean }>;
+  save(step: number, parts: { readonly state: unknown; readonly evalLoss?: number; readonly measure?: string; readonly keep?: number; write(dir: string): Promise<void> }): Promise<{ readonly dir: string; readonly best: boolean }>;
   /** The newest complete one. */
   latest(): Promise<Checkpoint | undefined>;
   best(): Promise<Checkpoint | undefined>;

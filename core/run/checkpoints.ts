@@ -19,6 +19,7 @@ interface Manifest {
   readonly format: typeof FORMAT;
   readonly step: number;
   readonly evalLoss?: number;
+  readonly measure?: string;
   /** Bytes of events.jsonl that belong to the steps up to this one. */
   readonly eventBytes: number;
   /** Bytes of every other file in the folder, by path: what `latest` checks completeness against. */
@@ -31,6 +32,7 @@ interface Manifest {
 /** A checkpoint as the run sees it. */
 export interface RunCheckpoint extends Checkpoint {
   readonly evalLoss?: number;
+  readonly measure?: string;
   readonly eventBytes: number;
   /** Folder of the grafts' own folders. */
   readonly graftsDir: string;
@@ -61,10 +63,11 @@ export class CheckpointFolder {
     return (await this.list()).at(-1);
   }
 
-  /** The one of the lowest evaluation loss, the earliest of equals. */
+  /** The one of the lowest evaluation loss among those measured as the newest was, the earliest of equals. */
   async best(): Promise<RunCheckpoint | undefined> {
     const rated = (await this.list()).filter(({ evalLoss, step }) => evalLoss !== undefined && step > this.ratedAfter);
-    return rated.reduce<RunCheckpoint | undefined>((best, checkpoint) => (best === undefined || checkpoint.evalLoss! < best.evalLoss! ? checkpoint : best), undefined);
+    const alike = rated.filter(({ measure }) => measure === rated.at(-1)!.measure);
+    return alike.reduce<RunCheckpoint | undefined>((best, checkpoint) => (best === undefined || checkpoint.evalLoss! < best.evalLoss! ? checkpoint : best), undefined);
   }
 
   /** Every whole checkpoint, oldest first. */
@@ -83,7 +86,7 @@ export class CheckpointFolder {
       for (const [file, bytes] of Object.entries(manifest.files)) {
         if (sizes.get(file) !== bytes) return `${file} has ${sizes.get(file) ?? 'no'} bytes, not ${bytes}`;
       }
-      return { step, dir, state: manifest.state, evalLoss: manifest.evalLoss, eventBytes: manifest.eventBytes, graftsDir: join(dir, 'grafts'), trainables: manifest.trainables, createdAt: (await stat(join(dir, MANIFEST))).mtimeMs };
+      return { step, dir, state: manifest.state, evalLoss: manifest.evalLoss, measure: manifest.measure, eventBytes: manifest.eventBytes, graftsDir: join(dir, 'grafts'), trainables: manifest.trainables, createdAt: (await stat(join(dir, MANIFEST))).mtimeMs };
     } catch (error) {
       return `its ${MANIFEST} cannot be read (${reasonOf(error)})`;
     }
@@ -171,7 +174,7 @@ export class CheckpointWriter implements Checkpoints {
       await saveGrafts(this.#grafts, join(aside, 'grafts'), this.#origins);
       await parts.write(aside);
       const files = Object.fromEntries(await filesUnder(aside));
-      const manifest: Manifest = { format: FORMAT, step, evalLoss: parts.evalLoss, eventBytes: this.#syncEvents(), files, state: parts.state, trainables: trainablesOf(this.#grafts) };
+      const manifest: Manifest = { format: FORMAT, step, evalLoss: parts.evalLoss, measure: parts.measure, eventBytes: this.#syncEvents(), files, state: parts.state, trainables: trainablesOf(this.#grafts) };
       await writeJson(join(aside, MANIFEST), manifest);
       await syncTree(aside);
       await rm(dir, { recursive: true, force: true });

@@ -3,7 +3,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Packed } from '../contracts/index.ts';
 import { trainedTokens } from '../tensor/packed.ts';
 import { passesOf } from './batches.ts';
-import type { Objective, PassLosses } from './objective.ts';
+import { doubleSum, MetricSums, type Metrics } from './metrics.ts';
+import type { Objective } from './objective.ts';
 
 export interface Evaluation {
   /** Mean, by weight. */
@@ -11,9 +12,6 @@ export interface Evaluation {
   readonly metrics: Metrics;
   readonly trainedTokens: number;
 }
-
-/** Means by name; undefined where the objective tells none. */
-export type Metrics = Readonly<Record<string, number>> | undefined;
 
 /**
  * The loss on held-out sequences, without dropout and without a backward. Losses are summed in double precision, so the
@@ -34,23 +32,4 @@ export async function evaluate(objective: Objective, stack: string, sequences: r
     await setImmediate();
   }
   return { loss: sum / weight, metrics: metrics.over(weight), trainedTokens: sequences.reduce((total, sequence) => total + trainedTokens(sequence), 0) };
-}
-
-/** Metrics of passes, added up. */
-export class MetricSums {
-  readonly #nameToSum = new Map<string, number>();
-
-  async add(metrics: PassLosses['metrics'] = {}): Promise<void> {
-    for (const [name, values] of Object.entries(metrics)) {
-      this.#nameToSum.set(name, (this.#nameToSum.get(name) ?? 0) + (await doubleSum(values)));
-    }
-  }
-
-  over(weight: number): Metrics {
-    return this.#nameToSum.size === 0 ? undefined : Object.fromEntries([...this.#nameToSum].map(([name, sum]) => [name, sum / weight]));
-  }
-}
-
-async function doubleSum(values: tf.Tensor1D): Promise<number> {
-  return (await values.data<'float32'>()).reduce((total, value) => total + value, 0);
 }

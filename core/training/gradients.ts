@@ -4,7 +4,7 @@ import type { EngineOptimizer, Packed, Trainable } from '../contracts/index.ts';
 import { trainedTokens } from '../tensor/packed.ts';
 import { valueAndGrads } from '../tensor/tape.ts';
 import { passesOf } from './batches.ts';
-import { MetricSums, type Metrics } from './evaluation.ts';
+import { MetricSums, type Metrics } from './metrics.ts';
 import type { Objective, PassLosses } from './objective.ts';
 
 export interface StepGradients {

@@ -19,7 +19,7 @@ export function sequencesOf({ dataset }: Pick<TrainCall<TrainingOptions>, 'datas
   objective.check(dataset);
   const sequences = weighty(objective, dataset.train);
   if (sequences.length === 0) {
-    throw new GraftError('NO_TRAINED_TOKENS', `None of the ${dataset.train.length} training sequences has a token to train on.`, {
+    throw new GraftError('NO_TRAINED_TOKENS', `None of the ${dataset.train.length} training ${dataset.preferences === true ? 'pairs has a token to train on in both halves' : 'sequences has a token to train on'}.`, {
       hint: '`graft preview` shows what is trained on; a max_length that cuts the answers off is the usual cause.',
     });
   }

@@ -12,7 +12,7 @@ export interface Pass {
 export interface PassLosses {
   /** Their sum is the loss of the pass; differentiated. */
   readonly losses: Tensor1D;
-  /** What is worth showing beside the loss, such as `rewards/margins`, one number for each unit of weight; their means are told. */
+  /** What is worth showing beside the loss, such as `rewards/margins`: the sum of each over the step, divided by the step's weight, is told. */
   readonly metrics?: Readonly<Record<string, Tensor1D>>;
 }
 
@@ -26,6 +26,8 @@ export interface PassLosses {
 export interface Objective {
   /** The name of the train plugin: it names the run's random streams, and stands in messages. */
   readonly name: string;
+  /** What the loss depends on beside the data, where that can be told apart: losses of different measures are never compared. */
+  readonly measure?: string;
   /** Whether the mean goes over tokens, so that its exponential is a perplexity. */
   readonly perToken: boolean;
   /** @throws GraftError where the dataset is of another kind than this loss is for */

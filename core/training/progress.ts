@@ -26,6 +26,8 @@ export interface Progress {
 export interface SavedProgress extends Progress {
   /** Where the data stood: a swapped config goes on from here, whatever its batches are. */
   readonly place?: Place;
+  /** Of the objective whose losses these are. */
+  readonly measure?: string;
 }
 
 export const BEGINNING: Progress = { step: 0, passes: 0, recentLosses: [], evaluationsWithoutGain: 0 };
@@ -44,10 +46,14 @@ export function afterEvaluation(progress: Progress, evalLoss: number, threshold:
   };
 }
 
-/** Losses on other data, or of other trainables, are no measure for these. @param place where the data stood when the checkpoint was made */
-export function afterSwap(progress: Progress, { swapped, otherTrainables = false }: Pick<Resumption, 'swapped' | 'otherTrainables'>, place: Place): Progress {
+/**
+ * Losses on other data, of other trainables or of another loss function are no measure for these.
+ * @param place where the data stood when the checkpoint was made
+ * @param sameMeasure whether the loss function is the checkpoint's
+ */
+export function afterSwap(progress: Progress, { swapped, otherTrainables = false }: Pick<Resumption, 'swapped' | 'otherTrainables'>, place: Place, sameMeasure: boolean): Progress {
   const moved = { ...progress, from: swapped === 'same-data' ? place : beginning(progress.step), ...(otherTrainables ? { optimizerFrom: progress.step } : {}) };
-  return swapped === 'same-data' && !otherTrainables ? moved : { ...moved, evalLoss: undefined, bestEvalLoss: undefined, evaluationsWithoutGain: 0 };
+  return swapped === 'same-data' && !otherTrainables && sameMeasure ? moved : { ...moved, evalLoss: undefined, bestEvalLoss: undefined, evaluationsWithoutGain: 0 };
 }
 
 /** Steps that the optimizer has taken. */

@@ -1,4 +1,4 @@
-import type { TrainCall, TrainEvent } from '../contracts/index.ts';
+import type { Checkpoint, TrainCall, TrainEvent } from '../contracts/index.ts';
 import { AdamW, clipScale } from '../tensor/adamw.ts';
 import { portableOptimizer } from '../tensor/portable-optimizer.ts';
 import { Batches, type Place } from './batches.ts';
@@ -26,7 +26,7 @@ export async function* runTraining(call: TrainCall<TrainingOptions>, objective: 
   const settings = settingsOf(call.config, objective.name);
   const trainables = trainablesOf(call);
   const sequences = sequencesOf(call, objective);
-  let progress = progressOf(call.resume, (from) => new Batches(objective.name, sequences, settings, seed, from));
+  let progress = progressOf(call.resume, objective, (from) => new Batches(objective.name, sequences, settings, seed, from));
   const batches = new Batches(objective.name, sequences, settings, seed, progress.from);
   const evalSequences = evalSequencesOf(call, objective);
   const schedule = { type: settings.lr_scheduler_type, warmupSteps: warmupStepsOf(settings, batches.totalSteps), totalSteps: batches.totalSteps };
@@ -67,8 +67,9 @@ export async function* runTraining(call: TrainCall<TrainingOptions>, objective: 
   async function checkpoint(evalLoss?: number): Promise<TrainEvent> {
     await assertWorthKeeping();
     const { dir, best } = await checkpoints.save(progress.step, {
-      state: { ...progress, place: batches.placeAt(progress.step) } satisfies SavedProgress,
+      state: { ...progress, place: batches.placeAt(progress.step), measure: objective.measure } satisfies SavedProgress,
       evalLoss,
+      measure: objective.measure,
       keep: settings.save_total_limit,
       write: (folder) => saveTensors(folder, trainables, optimizer),
     });
@@ -113,12 +114,12 @@ export async function* runTraining(call: TrainCall<TrainingOptions>, objective: 
     const due = (rhythm: Rhythm): boolean => rhythm !== undefined && (progress.step === batches.totalSteps || (rhythm.every === 'epoch' ? endsEpoch : progress.step % rhythm.every === 0));
     const evaluated = evaluates(settings.evaluate) && due(settings.evaluate) ? await evaluation() : undefined;
     if (evaluated !== undefined) yield evaluated;
-    const isBest = evaluated !== undefined && settings.load_best_model_at_end && progress.evalLoss! < (await bestSavedLoss());
+    const isBest = evaluated !== undefined && settings.load_best_model_at_end && progress.evalLoss! < (((await bestSaved())?.state as Progress | undefined)?.evalLoss ?? Infinity);
     if (due(settings.save) || isBest) yield await checkpoint(evaluated === undefined ? undefined : progress.evalLoss);
   }
 
   await assertWorthKeeping();
-  const best = settings.load_best_model_at_end ? await checkpoints.best() : undefined;
+  const best = settings.load_best_model_at_end ? await bestSaved() : undefined;
   if (best !== undefined && best.step !== progress.step) {
     await restoreTensors(best.dir, optimizerSteps(best.state as Progress), trainables, optimizer);
     progress = { ...progress, evalLoss: (best.state as Progress).evalLoss };
@@ -126,10 +127,10 @@ export async function* runTraining(call: TrainCall<TrainingOptions>, objective: 
   }
   yield ended(progress.step < batches.totalSteps ? 'early-stopping' : 'completed');
 
-  /** Of all evaluations at a checkpoint; early stopping's best may be an older one, by its threshold. */
-  async function bestSavedLoss(): Promise<number> {
+  /** Of all checkpoints with an evaluation of this loss; early stopping's best may be an older evaluation, by its threshold. */
+  async function bestSaved(): Promise<Checkpoint | undefined> {
     const best = await checkpoints.best();
-    return (best?.state as Progress | undefined)?.evalLoss ?? Infinity;
+    return (best?.state as SavedProgress | undefined)?.measure === objective.measure ? best : undefined;
   }
 
   function ended(reason: 'completed' | 'early-stopping' | 'cancelled'): TrainEvent {
@@ -138,8 +139,8 @@ export async function* runTraining(call: TrainCall<TrainingOptions>, objective: 
 }
 
 /** A checkpoint of before a swap tells where its data stood; what it counted is counted anew. */
-function progressOf(resume: TrainCall<TrainingOptions>['resume'], batchesFrom: (from: Place | undefined) => Batches): Progress {
+function progressOf(resume: TrainCall<TrainingOptions>['resume'], objective: Objective, batchesFrom: (from: Place | undefined) => Batches): Progress {
   if (resume === undefined) return BEGINNING;
-  const { place, ...progress } = resume.state as SavedProgress;
-  return resume.swapped === undefined ? progress : afterSwap(progress, resume, place ?? batchesFrom(progress.from).placeAt(progress.step));
+  const { place, measure, ...progress } = resume.state as SavedProgress;
+  return resume.swapped === undefined ? progress : afterSwap(progress, resume, place ?? batchesFrom(progress.from).placeAt(progress.step), measure === objective.measure);
 }

@@ -64,12 +64,13 @@ describe('train dpo', () => {
   interface Given {
     readonly data?: Dataset;
     readonly resume?: boolean;
+    readonly swapped?: 'same-data';
     readonly stopAfter?: number;
     readonly lora?: Readonly<Record<string, unknown>>;
   }
 
   /** Trains the oracle's LoRA from its beginning or from the last checkpoint, and takes it off again. */
-  async function run(given: Partial<DpoOptions>, { data = datasetOf(pairs), resume = false, stopAfter, lora = {} }: Given = {}): Promise<TrainEvent[]> {
+  async function run(given: Partial<DpoOptions>, { data = datasetOf(pairs), resume = false, swapped, stopAfter, lora = {} }: Given = {}): Promise<TrainEvent[]> {
     const { r, lora_alpha, target_modules } = JSON.parse(readFileSync(join(ORACLES, 'peft/lora/init/adapter_config.json'), 'utf8')) as Record<string, unknown>;
     const stack = `dpo-${stacks++}`;
     const graft = await inject(host, model, stack, 'lora', { r, lora_alpha, target_modules, ...lora });
@@ -78,8 +79,9 @@ describe('train dpo', () => {
     const events: TrainEvent[] = [];
     try {
       await graft.load(join(ORACLES, 'peft/lora/init'));
+      const latest = resume ? await folder.latest() : undefined;
       const hook = (await plugin.setup({} as never)) as TrainHook<DpoOptions>;
-      const call = { ...host.call, config: options(given), model, dataset: data, grafts: [graft], stack, signal: stop.signal, checkpoints: new CheckpointWriter(folder, [graft], () => 0), resume: resume ? await folder.latest() : undefined };
+      const call = { ...host.call, config: options(given), model, dataset: data, grafts: [graft], stack, signal: stop.signal, checkpoints: new CheckpointWriter(folder, [graft], () => 0), resume: latest && { ...latest, swapped } };
       for await (const event of hook.train(call)) {
         events.push(event);
         if (event.type === 'step' && event.step === stopAfter) stop.abort();
@@ -127,6 +129,19 @@ describe('train dpo', () => {
     expect([...before, ...after]).toEqual(whole);
   });
 
+  it('after a swap to another loss counts evaluations and checkpoints anew: they are no measure for each other', async () => {
+    const data = datasetOf(pairs, pairs.slice(0, 2));
+    const common = { batch_size: 2, eval_steps: 2, save_steps: 2, early_stopping_patience: 1, load_best_model_at_end: true };
+    const before = await run({ ...common, max_steps: 6 }, { data });
+    // With ipo a loss begins about 1 / (2 beta)^2 = 25, which is no worse than what sigmoid's came to.
+    const after = await run({ ...common, max_steps: 12, loss_type: 'ipo' }, { data, resume: true, swapped: 'same-data' });
+    const evaluations = (events: readonly TrainEvent[]): number[] => events.flatMap((event) => (event.type === 'evaluation' ? [event.loss] : []));
+    expect(evaluations(before).at(-1)).toBeLessThan(1);
+    expect(evaluations(after)).toHaveLength(3);
+    expect(after.at(-1)).toMatchObject({ type: 'train-ended', reason: 'completed', step: 12, evalLoss: Math.min(...evaluations(after)) });
+    expect(Math.min(...evaluations(after))).toBeGreaterThan(10);
+  });
+
   it('evaluates pairs: the loss falls and the margins grow', async () => {
     const events = await run({ epochs: 6, batch_size: 2, save_strategy: 'no' }, { data: datasetOf(pairs, pairs.slice(0, 2)) });
     const evaluations = events.flatMap((event) => (event.type === 'evaluation' ? [event] : []));
@@ -164,6 +179,7 @@ describe('train dpo', () => {
   it('refuses data that are no pairs, and a smoothing that has no effect', async () => {
     const { preferences, ...plain } = datasetOf(pairs);
     expect(preferences).toBe(true);
+    await expect(run({}, { data: datasetOf([pairs[0]!, { ...pairs[1]!, offsets: Int32Array.of(0, pairs[1]!.inputIds.length) }]) })).rejects.toMatchObject({ code: 'PREFERENCES_MISSING' });
     await expect(run({}, { data: plain })).rejects.toMatchObject({ code: 'PREFERENCES_MISSING', hint: expect.stringContaining('`preference`') });
     await expect(run({ label_smoothing: 0.1 })).rejects.toMatchObject({ code: 'OPTIONS_CONFLICT', option: ['label_smoothing'], message: 'train dpo: label_smoothing has no effect while loss_type is sigmoid.' });
     await expect(run({ batch_size: 1, batch_tokens: 3 })).rejects.toMatchObject({ code: 'OPTIONS_CONFLICT', message: expect.stringMatching(/^train dpo: /) });

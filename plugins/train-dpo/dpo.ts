@@ -31,14 +31,15 @@ export function dpo(model: Pick<CausalLM, 'loss'>, options: PairLossOptions): Ob
 
   return {
     name: 'dpo',
+    measure: JSON.stringify([options.loss_type, options.beta, options.label_smoothing]),
     perToken: false,
-    check: ({ preferences }) => {
-      if (preferences === true) return;
+    check: ({ preferences, train, eval: held }) => {
+      if (preferences === true && [...train, ...held].every(({ offsets }) => offsets.length === 3)) return;
       throw new GraftError('PREFERENCES_MISSING', 'train dpo compares two completions of a prompt, and the data are not pairs.', {
         hint: 'Use the preprocess plugin `preference`, or `train: { use: sft }` for data to imitate.',
       });
     },
-    weight: (pair) => (segmentsOf(pair).every((half) => trainedTokens(half) > 0) ? 1 : 0),
+    weight: (pair) => (Math.min(...lengthsOf(pair)) > 0 ? 1 : 0),
     divide: (pair) => [pair],
     prepare: async (pairs) => {
       for (const pair of pairs) if (!pairToReference.has(pair)) pairToReference.set(pair, await reference(pair));
@@ -61,12 +62,9 @@ export function dpo(model: Pick<CausalLM, 'loss'>, options: PairLossOptions): Ob
 /** Log probability of what each segment is trained on, `[2 pairs]`: chosen, rejected, chosen... */
 function logProbabilities(model: Pick<CausalLM, 'loss'>, batch: PackedBatch, options: ForwardOptions): tf.Tensor1D {
   const segments = batch.offsets.length - 1;
-  const belongs = new Float32Array(batch.inputIds.length * segments);
-  for (let segment = 0; segment < segments; segment++) {
-    for (let token = batch.offsets[segment]!; token < batch.offsets[segment + 1]!; token++) belongs[token * segments + segment] = -1;
-  }
-  const losses = model.loss(batch, options).reshape<tf.Tensor2D>([1, -1]);
-  return tf.matMul(losses, tf.tensor2d(belongs, [batch.inputIds.length, segments])).reshape<tf.Tensor1D>([segments]);
+  const tokenToSegment = new Int32Array(batch.inputIds.length);
+  for (let segment = 0; segment < segments; segment++) tokenToSegment.fill(segment, batch.offsets[segment], batch.offsets[segment + 1]);
+  return tf.neg(tf.unsortedSegmentSum(model.loss(batch, options), tf.tensor1d(tokenToSegment, 'int32'), segments));
 }
 
 /** @param margins beta (r(y+) - r(y-)) of each pair */
@@ -80,6 +78,13 @@ function pairLosses(margins: tf.Tensor1D, { loss_type, label_smoothing }: PairLo
 }
 
 function ipo(chosen: tf.Tensor1D, rejected: tf.Tensor1D, pairs: readonly Packed[], beta: number): tf.Tensor1D {
-  const lengths = (half: 0 | 1): tf.Tensor1D => tf.tensor1d(pairs.map((pair) => trainedTokens(segmentsOf(pair)[half]!)));
-  return chosen.div<tf.Tensor1D>(lengths(0)).sub<tf.Tensor1D>(rejected.div(lengths(1))).sub<tf.Tensor1D>(1 / (2 * beta)).square();
+  const lengths = pairs.map(lengthsOf);
+  const mean = (ratios: tf.Tensor1D, half: 0 | 1): tf.Tensor1D => ratios.div(tf.tensor1d(lengths.map((pair) => pair[half])));
+  return mean(chosen, 0).sub<tf.Tensor1D>(mean(rejected, 1)).sub<tf.Tensor1D>(1 / (2 * beta)).square();
+}
+
+/** Tokens of each half that are trained on. */
+function lengthsOf(pair: Packed): readonly [chosen: number, rejected: number] {
+  const [chosen, rejected] = segmentsOf(pair);
+  return [trainedTokens(chosen!), trainedTokens(rejected!)];
 }

@@ -49,7 +49,7 @@ export type FineTuningBody = Static<typeof FineTuningBody>;
 
 /** PEFT's usual beginning, where the request says nothing else. */
 const LORA = { use: 'lora', r: 8, lora_alpha: 32, target_modules: ['q_proj', 'v_proj'], lora_dropout: 0.01 };
-/** The plugins of a method, and what a learning_rate_multiplier multiplies: the train plugin's own default. */
+/** The plugins of a method, and what a learning_rate_multiplier multiplies: a rate that suits a LoRA under it. */
 const METHODS = {
   supervised: { preprocess: 'instruct', train: 'sft', learningRate: 2e-4 },
   dpo: { preprocess: 'preference', train: 'dpo', learningRate: 1e-5 },

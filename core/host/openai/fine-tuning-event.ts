@@ -26,10 +26,10 @@ export function eventObject({ number, at, event }: StoredEvent): EventObject {
         ...own,
         type: 'metrics',
         message: `Step ${event.step}/${event.totalSteps}: training loss=${event.loss.toFixed(4)}`,
-        data: { step: event.step, total_steps: event.totalSteps, train_loss: event.loss, learning_rate: event.learningRate, grad_norm: event.gradNorm, tokens: event.tokens, seconds: event.seconds, ...event.metrics },
+        data: { ...event.metrics, step: event.step, total_steps: event.totalSteps, train_loss: event.loss, learning_rate: event.learningRate, grad_norm: event.gradNorm, tokens: event.tokens, seconds: event.seconds },
       };
     case 'evaluation':
-      return { ...own, type: 'metrics', message: `Step ${event.step}: validation loss=${event.loss.toFixed(4)}`, data: { step: event.step, valid_loss: event.loss, ...Object.fromEntries(Object.entries(event.metrics ?? {}).map(([name, value]) => [`valid_${name}`, value])) } };
+      return { ...own, type: 'metrics', message: `Step ${event.step}: validation loss=${event.loss.toFixed(4)}`, data: { ...Object.fromEntries(Object.entries(event.metrics ?? {}).map(([name, value]) => [`valid_${name}`, value])), step: event.step, valid_loss: event.loss } };
     case 'checkpoint':
       return { ...own, message: `Checkpoint created at step ${event.step}`, data: { step: event.step } };
     case 'log':
