@@ -1,6 +1,6 @@
 /** The host: a queue of runs, the processes that they run in, and what is known of them, for as long as it is left running. */
 import { readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { isAbsolute, join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import packageJson from '../../package.json' with { type: 'json' };
 import type { Job, JobState, KernelReport, Logger, Outcome, Queue, QueueProvider, Resources } from '../contracts/index.ts';
@@ -18,13 +18,14 @@ import { Housekeeping } from './housekeeping.ts';
 import { checkpointsDirOf } from '../run/run-directory.ts';
 import { JOB_ACTIONS, type JobAction } from './job-action.ts';
 import { AdapterStore } from './models/adapter-store.ts';
-import { Models } from './models/models.ts';
+import { baseId, Models } from './models/models.ts';
 import { ServingMetrics } from './models/serving-metrics.ts';
 import { FileStore } from './openai/file-store.ts';
 import { FineTuningStore } from './openai/fine-tuning-store.ts';
 import type { OpenAiParts } from './openai/routes.ts';
 import { HostMetrics } from './metrics.ts';
-import { openHost, type Host } from './open-host.ts';
+import { GRAFT_HOME, openHost, type Host } from './open-host.ts';
+import { withoutPlaces } from './places.ts';
 import { runPayloadOf } from './run-payload.ts';
 import { RunStore, type Standing } from './run-store.ts';
 import { Systemd } from './sd-notify.ts';
@@ -232,6 +233,7 @@ export class Daemon {
         },
         act: (action, id) => this.act(action, id),
         schema: (stage, name) => this.#host.kernel.schema(stage, name),
+        told: withoutPlaces(this.#places()),
       },
     };
   }
@@ -312,11 +314,18 @@ export class Daemon {
 
   /** A fine-tuning job that has not ended, and needs an uploaded file. */
   async #readerOf(file: string): Promise<string | undefined> {
+    if (this.files.held(file)) return 'that is being made';
     for (const { jobId } of this.fineTuning.using(file)) {
       const job = await this.queue.get(jobId);
       if (job !== undefined && UNENDED.includes(job.state)) return jobId;
     }
     return undefined;
+  }
+
+  /** What clients are told in place of folders. */
+  #places(): ReadonlyMap<string, string> {
+    const { dir } = this.#state;
+    return new Map([[join(dir, 'files'), ''], [join(dir, 'runs'), 'runs'], [dir, 'state'], [this.#host.cacheDir, 'cache'], [GRAFT_HOME.replace(/\/$/, ''), 'graft'], ...this.#config.models.filter(({ model }) => isAbsolute(model)).map((base) => [base.model, baseId(base)] as const), ...this.#config.plugins.map((folder) => [folder, 'plugins'] as const)]);
   }
 
   #waitsFor(job: Job): string | undefined {

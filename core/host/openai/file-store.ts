@@ -53,6 +53,7 @@ export class FileStore {
   readonly #totalBytes: number;
   /** Received, and neither kept nor thrown away. */
   readonly #pending = new Set<Received>();
+  readonly #holders = new Set<{ readonly ids: readonly string[] }>();
   /** Of all files, those that are still coming included. */
   #bytes: number;
 
@@ -168,9 +169,19 @@ export class FileStore {
     return createReadStream(this.path(file));
   }
 
-  /** A message without the folder, which is nobody's business. */
-  told(message: string): string {
-    return message.replaceAll(`${this.#dir}/`, '');
+  /** Does something that needs files: meanwhile `held` says so of them. */
+  async during<T>(ids: readonly string[], act: () => Promise<T>): Promise<T> {
+    const holder = { ids };
+    this.#holders.add(holder);
+    try {
+      return await act();
+    } finally {
+      this.#holders.delete(holder);
+    }
+  }
+
+  held(id: string): boolean {
+    return [...this.#holders].some(({ ids }) => ids.includes(id));
   }
 
   /** @returns false where there is no such file */

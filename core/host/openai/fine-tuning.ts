@@ -39,6 +39,8 @@ export interface FineTuningOptions {
   job(id: string): Promise<DescribedJob | undefined>;
   act(action: JobAction, id: string): Promise<Job | undefined>;
   schema: SchemaOf;
+  /** A text without where things lie on this machine. */
+  told(text: string): string;
 }
 
 const STATUS: Readonly<Record<JobState, string>> = { waiting: 'queued', running: 'running', paused: 'paused', succeeded: 'succeeded', failed: 'failed', cancelled: 'cancelled' };
@@ -49,6 +51,7 @@ type Params = { readonly Params: { readonly id: string } };
 
 export function fineTuningRoutes(app: FastifyInstance, options: FineTuningOptions): void {
   const { store, runs } = options;
+  const told = (event: EventObject): EventObject => ({ ...event, message: options.told(event.message) });
   /** One creation after the other, so that a request that is sent twice at once makes one job, too. */
   let creating: Promise<unknown> = Promise.resolve();
 
@@ -88,7 +91,7 @@ export function fineTuningRoutes(app: FastifyInstance, options: FineTuningOption
     const before = query.after === undefined ? undefined : Number(/^ftevent-(\d+)$/.exec(query.after)?.[1] ?? Number.NaN);
     if (before !== undefined && Number.isNaN(before)) throw invalid(`There is no event with the id '${query.after!}'.`, 'after', 'invalid_value');
     const events = runs.eventsBefore(jobId, { before, limit: limit + 1, types: TOLD_EVENTS });
-    return page<EventObject>(events.slice(0, limit).map(eventObject), events.length > limit);
+    return page<EventObject>(events.slice(0, limit).map((event) => told(eventObject(event))), events.length > limit);
   });
 
   app.get<Params & { Querystring: PageQuery }>('/v1/fine_tuning/jobs/:id/checkpoints', async ({ params, query }) => {
@@ -115,7 +118,7 @@ function known(store: FineTuningStore, id: string): FineTuningRecord {
   return record;
 }
 
-async function create({ store, files, bases, configsDir, runsDir, submit, schema }: FineTuningOptions, body: FineTuningBody, retry: Pick<FineTuningRecord, 'bodyHash' | 'idempotencyKey'>): Promise<FineTuningRecord> {
+async function create({ store, files, bases, configsDir, runsDir, submit, schema, told }: FineTuningOptions, body: FineTuningBody, retry: Pick<FineTuningRecord, 'bodyHash' | 'idempotencyKey'>): Promise<FineTuningRecord> {
   refusePaths(body, schema);
   const base = bases.find((each) => baseId(each) === body.model);
   if (base === undefined) throw new ApiError(404, `The model '${body.model}' can't be fine-tuned here. There are: ${bases.map(baseId).join(', ') || 'none'}.`, 'invalid_request_error', 'model', 'model_not_found');
@@ -123,7 +126,7 @@ async function create({ store, files, bases, configsDir, runsDir, submit, schema
     const id = body[param] ?? undefined;
     if (id === undefined) return undefined;
     const file = files.get(id);
-    if (file === undefined) throw noSuchFile(id, param);
+    if (file === undefined || (file.expiresAt ?? Infinity) <= Date.now()) throw noSuchFile(id, param);
     if (file.purpose !== 'fine-tune') throw invalid(`The purpose of ${id} is '${file.purpose}', not 'fine-tune'.`, param, 'invalid_value');
     return files.path(file);
   };
@@ -141,20 +144,19 @@ async function create({ store, files, bases, configsDir, runsDir, submit, schema
     const recordOf = (jobId: string): FineTuningRecord => ({ ...retry, jobId, request, name: `ft:${model}:graft:${suffix ?? ''}:${jobId}`, createdAt: Date.now() });
     let record: FineTuningRecord | undefined;
     // In one transaction with the job: a host that is killed leaves both or none.
-    await submit({ config, suffix: suffix ?? '' }, { made: ([job]) => store.add((record = recordOf(job!.id))) });
+    const ids = [training_file, ...(validation_file === null ? [] : [validation_file])];
+    await files.during(ids, () => submit({ config, suffix: suffix ?? '' }, { made: ([job]) => store.add((record = recordOf(job!.id))) }));
     return record!;
   } catch (error) {
-    // The config was made here: its places mean nothing to whoever asked, and where files lie is nobody's business.
-    const places: readonly (readonly [string, string])[] = [[config, 'the config of the request'], [runsDir, 'runs'], [base.model, body.model]];
-    const message = (text: string): string => places.reduce((told, [place, name]) => told.replaceAll(place, name), files.told(text));
-    if (GraftError.is(error) && error.code !== 'DRAINING' && error.code !== 'DISK_FULL') throw invalid(message(error.message), null, error.code.toLowerCase());
+    // The config was made here: its places mean nothing to whoever asked.
+    if (GraftError.is(error) && error.code !== 'DRAINING' && error.code !== 'DISK_FULL') throw invalid(told(error.message.replaceAll(config, 'the config of the request')), null, error.code.toLowerCase());
     throw error;
   } finally {
     await rm(config, { force: true });
   }
 }
 
-async function describe({ job: jobOf, runs, files }: FineTuningOptions, { jobId, request, name, createdAt }: FineTuningRecord): Promise<object> {
+async function describe({ job: jobOf, runs, told }: FineTuningOptions, { jobId, request, name, createdAt }: FineTuningRecord): Promise<object> {
   const job = await jobOf(jobId);
   const seconds = (ms: number | undefined): number | null => (ms === undefined ? null : Math.floor(ms / 1000));
   const { model, ...asked } = request;
@@ -170,7 +172,7 @@ async function describe({ job: jobOf, runs, files }: FineTuningOptions, { jobId,
     status: job === undefined ? 'cancelled' : STATUS[job.state],
     fine_tuned_model: job?.state === 'succeeded' ? name : null,
     trained_tokens: job?.state === 'succeeded' ? runs.tokens(jobId) : null,
-    error: job?.state === 'failed' ? { code: (job.code ?? 'failed').toLowerCase(), message: files.told(job.reason ?? 'It failed.'), param: paramOf(request, job.reason ?? '') } : null,
+    error: job?.state === 'failed' ? { code: (job.code ?? 'failed').toLowerCase(), message: told(job.reason ?? 'It failed.'), param: paramOf(request, job.reason ?? '') } : null,
     organization_id: 'graft',
     result_files: [],
     integrations: [],

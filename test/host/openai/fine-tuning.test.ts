@@ -1,5 +1,5 @@
 import { mkdtempSync, readdirSync, realpathSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import OpenAI, { toFile } from 'openai';
@@ -145,7 +145,13 @@ describe('fine-tuning with the openai client', () => {
     const messages = await Promise.all([{ inject: [{ use: 'lora', rr: 4 }] }, { preprocess: { use: 'instructs' } }, { load: { dtyp: 'f32' } }].map(refusal));
     expect(messages[0]).toContain('`rr`');
     expect(messages[1]).toContain(`data: ${training}`);
-    for (const message of messages) for (const place of [test.dir, dir]) expect(message).not.toContain(place);
+    const again = await until((await create()).id, 'succeeded');
+    const events = (await client.fineTuning.jobs.listEvents(again.id, { limit: 100 })).data.map(({ message }) => message);
+    expect(events).toContainEqual(expect.stringMatching(/^Using 24 tokenised examples from the cache cache\/examples\//));
+    const bad = (await client.files.create({ file: await toFile(Buffer.from('{"messages":[{"role":"user","content":"a"}]}'), 'bad.jsonl'), purpose: 'fine-tune' })).id;
+    const failed = await create({ training_file: bad }).then(({ id }) => until(id, 'failed'));
+    expect(failed.error!.message).toContain(`${bad}.jsonl:1`);
+    for (const message of [...messages, ...events, failed.error!.message]) for (const place of [test.dir, dir, tmpdir(), homedir(), process.cwd()]) expect(message).not.toContain(place);
     expect(readdirSync(join(test.dir, 'state', 'submitted')).some((name) => name.startsWith('request'))).toBe(false);
   });
 });
