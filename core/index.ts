@@ -26,6 +26,7 @@ export { checkRowTerms } from './tensor/ops/linear.ts';
 export { portableOptimizer } from './tensor/portable-optimizer.ts';
 export { assembleDataset, buildDataset, type DatasetParts, type SplitOptions } from './data/dataset.ts';
 export { datasetOfFiles, type FileOptions, type FileTokeniser } from './data/dataset-of-files.ts';
+export { fileOptions, pathsOption } from './data/file-options.ts';
 export { fileBytes, type ReadMeter } from './data/bytes.ts';
 export { readDocuments } from './data/documents.ts';
 export { dataFiles } from './data/files.ts';

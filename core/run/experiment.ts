@@ -182,7 +182,7 @@ class Experiment {
         hint: 'Bring the data files back as they were, or start a new run.',
       });
     }
-    await this.#keep({ data: { ...dataset.stats, sequences: dataset.train.length, evalSequences: dataset.eval.length, fingerprint } });
+    await this.#keep({ data: { ...dataset.stats, ...(dataset.preferences === true ? { preferences: true } : {}), sequences: dataset.train.length, evalSequences: dataset.eval.length, fingerprint } });
   }
 
   async #plan(session: Session, dataset: Dataset, { grafts }: InjectedStack): Promise<void> {

@@ -35,7 +35,7 @@ export interface RunRecord {
   readonly engine?: EngineInfo & { readonly reason: string };
   /** Version and content hash of every plugin generation that took part, by plugin. */
   readonly generations: Readonly<Record<string, { readonly version: string; readonly hash: string }>>;
-  readonly data?: DatasetStats & { readonly sequences: number; readonly evalSequences: number; readonly fingerprint: string };
+  readonly data?: DatasetStats & { readonly preferences?: true; readonly sequences: number; readonly evalSequences: number; readonly fingerprint: string };
   readonly plan?: TrainPlan;
   /** Shapes (`8x32`) of what is trained, by the folder of the graft and the name: what checkpoints hold. */
   readonly trainables?: TrainableShapes;

@@ -1,7 +1,5 @@
 import { Type } from 'typebox';
-
-const paths = (description: string) =>
-  Type.Union([Type.String({ graftPath: true, graftEnv: true, minLength: 1 }), Type.Array(Type.String({ graftPath: true, graftEnv: true, minLength: 1 }), { minItems: 1 })], { description });
+import { fileOptions, pathsOption } from '../file-options.ts';
 
 /** An option under `columns`: the name of a field, where it is not the format's own. */
 export function columnOption(field: string, description: string) {
@@ -36,7 +34,7 @@ export const chatColumns = {
  */
 export function chatOptions(unit: 'example' | 'pair', plain: string) {
   return {
-    data: paths('File, glob, or list of them: .json, .jsonl, .csv, .tsv (each also .gz), .parquet. Relative to the config file.'),
+    data: pathsOption('File, glob, or list of them: .json, .jsonl, .csv, .tsv (each also .gz), .parquet. Relative to the config file.'),
     roles: Type.Optional(
       Type.Record(Type.String(), Type.Union([Type.Literal('system'), Type.Literal('user'), Type.Literal('assistant'), Type.Literal('tool')]), {
         description: 'Further names of roles in the data, such as { narrator: user }.',
@@ -56,11 +54,11 @@ export function chatOptions(unit: 'example' | 'pair', plain: string) {
       description:
         '`split` tokenises prompt and completion apart, so that the prompt has exactly the tokens that a server will send. `joint` tokenises them as one text, and apart only where a token would lie across the boundary. `auto`: joint for chat templates, else split.',
     }),
-    eval_data: Type.Optional(paths('Files to evaluate on, in the same format.')),
+    eval_data: Type.Optional(pathsOption('Files to evaluate on, in the same format.')),
     eval_split: Type.Number({ minimum: 0, default: 0, description: `Part of the ${unit}s held out for evaluation: a share below 1, or a number of ${unit}s.` }),
     shuffle: Type.Boolean({ default: false, description: `Whether ${unit}s come in a random order instead of the file's (trainers shuffle every epoch anyway).` }),
-    seed: Type.Optional(Type.Integer({ minimum: 0, maximum: 4294967295, description: "Seed of the split and of shuffling. Default: the run's." })),
+    seed: fileOptions.seed,
     max_samples: Type.Optional(Type.Integer({ minimum: 1, description: 'Usable rows to read at most, from the first on.' })),
-    on_bad_row: Type.Union([Type.Literal('stop'), Type.Literal('skip')], { default: 'stop', description: 'A row that cannot be used stops the run, or is left out, counted and reported.' }),
+    on_bad_row: fileOptions.on_bad_row,
   };
 }

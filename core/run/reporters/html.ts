@@ -84,7 +84,7 @@ function facts(record: RunRecord): string {
     ...(engine === undefined ? [] : [['engine', `${engine.name}: ${engine.detail}`] as const, ['chosen because', engine.reason] as const]),
     ...(plan === undefined ? [] : planRows(plan)),
     ...(memory === undefined ? [] : [['memory measured', `${formatBytes(memory.measuredPeakBytes)} at its highest; ${formatBytes(memory.estimatedPeakBytes)} were estimated (${formatDifference(memory)})`] as const]),
-    ...(data === undefined ? [] : [['examples', `${formatCount(data.examples)} in ${formatCount(data.sequences)} sequences, ${formatCount(data.evalSequences)} sequences held out, ${formatCount(data.truncatedExamples)} truncated, ${formatCount(data.badRows)} bad rows`] as const]),
+    ...(data === undefined ? [] : [['examples', `${data.preferences === true ? `${formatCount(data.sequences)} pairs, ${formatCount(data.evalSequences)} pairs held out` : `${formatCount(data.examples)} in ${formatCount(data.sequences)} sequences, ${formatCount(data.evalSequences)} sequences held out`}, ${formatCount(data.truncatedExamples)} truncated, ${formatCount(data.badRows)} bad rows`] as const]),
     ['seed', String(record.seed)],
     ['began', record.startedAt],
     ...(record.endedAt === undefined ? [] : [['ended', record.endedAt] as const]),
