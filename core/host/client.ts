@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { GenerationReport, KernelReport } from '../contracts/index.ts';
 import { GraftError, reasonOf } from '../kernel/errors.ts';
 import type { WatchedConfig } from './config-folders.ts';
-import type { DescribedJob } from './daemon.ts';
+import type { DescribedJob } from './described-job.ts';
 import type { Group } from './group.ts';
 import type { JobAction } from './job-action.ts';
 import type { ModelStanding } from './models/model-process.ts';

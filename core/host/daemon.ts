@@ -10,6 +10,7 @@ import { Checks } from './check-process.ts';
 import { ConfigFolders } from './config-folders.ts';
 import { cleanUp } from './cleanup.ts';
 import { capacityOf, type DaemonConfig } from './daemon-config.ts';
+import type { DescribedJob } from './described-job.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { lackOfSpace } from './full-disk.ts';
 import { InFlight } from './in-flight.ts';
@@ -27,7 +28,7 @@ import { HostMetrics } from './metrics.ts';
 import { GRAFT_HOME, openHost, type Host } from './open-host.ts';
 import { withoutPlaces } from './places.ts';
 import { runPayloadOf } from './run-payload.ts';
-import { RunStore, type Standing } from './run-store.ts';
+import { RunStore } from './run-store.ts';
 import { Systemd } from './sd-notify.ts';
 import { HostState } from './state.ts';
 import { Submissions, type EnqueueOptions, type Submission } from './submissions.ts';
@@ -43,16 +44,6 @@ const UNENDED: readonly JobState[] = ['waiting', 'running', 'paused'];
 const PROBE_MS = 1000;
 /** Runs of a group that are shown beside each other, the newest. */
 const MOST_COMPARED = 1000;
-
-/** A job with what the host knows of its run. */
-export interface DescribedJob extends Job {
-  /** What keeps a waiting job from running, a sentence. */
-  readonly waitsFor?: string;
-  readonly dir?: string;
-  readonly standing?: Standing;
-  /** Something that a person should know of it, a sentence. */
-  readonly note?: string;
-}
 
 export class Daemon {
   readonly queue: Queue;

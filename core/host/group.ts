@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { parse } from 'yaml';
 import { differingOptions, optionsIn } from '../config/index.ts';
-import type { DescribedJob } from './daemon.ts';
+import type { DescribedJob } from './described-job.ts';
 import { runPayloadOf } from './run-payload.ts';
 
 export interface Group {

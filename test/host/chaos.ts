@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import { DaemonClient } from '../../core/host/client.ts';
-import type { DescribedJob } from '../../core/host/daemon.ts';
+import type { DescribedJob } from '../../core/host/described-job.ts';
 import { RunStore } from '../../core/host/run-store.ts';
 import { SqliteDatabase } from '../../core/host/sqlite.ts';
 import { rng } from '../../core/tensor/rng.ts';

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import OpenAI, { toFile } from 'openai';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DaemonClient } from '../../core/host/client.ts';
-import type { DescribedJob } from '../../core/host/daemon.ts';
+import type { DescribedJob } from '../../core/host/described-job.ts';
 import { FullDisk } from '../../core/host/full-disk.ts';
 import { CheckpointFolder } from '../../core/run/checkpoints.ts';
 import { EventLog } from '../../core/run/events.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import { comparisonTable } from '../../core/cli/comparison.ts';
-import type { DescribedJob } from '../../core/host/daemon.ts';
+import type { DescribedJob } from '../../core/host/described-job.ts';
 import { compareGroup } from '../../core/host/group.ts';
 import { RunStore, type Standing } from '../../core/host/run-store.ts';
 import { SqliteDatabase } from '../../core/host/sqlite.ts';

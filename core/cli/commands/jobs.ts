@@ -1,7 +1,7 @@
 /** `graft ps | logs | cancel | pause | retry | rm`: the jobs of a daemon. */
 import { Command } from 'commander';
 import pc from 'picocolors';
-import type { DescribedJob } from '../../host/daemon.ts';
+import type { DescribedJob } from '../../host/described-job.ts';
 import type { Group } from '../../host/group.ts';
 import type { ModelStanding } from '../../host/models/model-process.ts';
 import { formatBytes, formatDuration, formatLoss } from '../../run/reporters/format.ts';

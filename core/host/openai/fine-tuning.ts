@@ -9,7 +9,7 @@ import { GraftError } from '../../kernel/errors.ts';
 import { CheckpointFolder } from '../../run/checkpoints.ts';
 import { writeText } from '../../run/durable.ts';
 import { newRunId } from '../../run/run-directory.ts';
-import type { DescribedJob } from '../daemon.ts';
+import type { DescribedJob } from '../described-job.ts';
 import type { ServedBase } from '../daemon-config.ts';
 import type { JobAction } from '../job-action.ts';
 import { baseId } from '../models/models.ts';
