@@ -87,10 +87,24 @@ export class StringSettler {
 }
 
 function absolute(text: string, dir: string, schemas: readonly SchemaNode[]): string {
-  const isPath = schemas.some((schema) => schema.graftPath === true);
-  const neverPath = schemas.some((schema) => schema.graftPath === false);
-  if (neverPath || text === '' || !(isPath || /^(\.{1,2}|~)(\/|$)/.test(text))) return text;
+  if (!isPath(text, schemas)) return text;
   return text === '~' || text.startsWith('~/') ? join(homedir(), text.slice(1)) : resolve(dir, text);
+}
+
+/** Whether a string is a path: as its schema says, else where it begins like a relative one. */
+function isPath(text: string, schemas: readonly SchemaNode[]): boolean {
+  if (text === '' || schemas.some((schema) => schema.graftPath === false)) return false;
+  return schemas.some((schema) => schema.graftPath === true) || /^(\.{1,2}|~)(\/|$)/.test(text);
+}
+
+/** `/…/`, by which options name modules and parameters. It has no further `/`, and a folder's path that ends with one mostly has. */
+const REGULAR_EXPRESSION = /^\/(?:[^/\\]|\\.)+\/$/;
+
+/** Whether a string is one machine's alone. The default of its schema is everybody's. */
+function isPrivate(text: string, schemas: readonly SchemaNode[]): boolean {
+  if (schemas.some((schema) => schema['default'] === text)) return false;
+  if (schemas.some((schema) => schema.graftEnv === true) || isPath(text, schemas)) return true;
+  return isAbsolute(text) && !REGULAR_EXPRESSION.test(text) && !schemas.some((schema) => schema.graftPath === false);
 }
 
 /**
@@ -104,10 +118,7 @@ export function sharableOptions(options: object, schema: object): Record<string,
 
 /** @returns undefined for what is to stay here */
 function sharable(value: unknown, schemas: readonly SchemaNode[]): unknown {
-  if (typeof value === 'string') {
-    const isPath = schemas.some((schema) => schema.graftPath === true) || (isAbsolute(value) && !schemas.some((schema) => schema.graftPath === false));
-    return isPath || schemas.some((schema) => schema.graftEnv === true) ? undefined : value;
-  }
+  if (typeof value === 'string') return isPrivate(value, schemas) ? undefined : value;
   if (typeof value !== 'object' || value === null) return value;
   if (Array.isArray(value)) {
     const items = value.map((item, index) => sharable(item, schemas.flatMap((schema) => itemBranches(schema, index))));

@@ -75,6 +75,20 @@ describe('options that may leave this machine', () => {
     const own = { r: 4, names: ['q_proj', 'v_proj'], pattern: '/a/' };
     const options = { ...own, token: 'secret', data: ['rows.jsonl'], nested: { key: 'secret', alpha: 2 }, other: { file: '/home/me/x', files: ['a', '/home/me/y'], rank: 3 } };
     expect(sharableOptions(options, schema)).toEqual({ ...own, nested: { alpha: 2 }, other: { rank: 3 } });
-    expect(sharableOptions({ r: 4, names: '/home/me/names' }, schema)).toEqual({ r: 4 });
+    expect(sharableOptions(own, schema)).toEqual(own);
+  });
+
+  it.each(['/self_attn\\.(q|v)_proj/', '/a\\/b/', 'q_proj', 'org/name', '.hidden', ''])('have what is no path: %s', (names) => {
+    expect(sharableOptions({ r: 4, names }, schema)).toEqual({ r: 4, names });
+  });
+
+  it.each(['/home/me/names', '/home/me/names/', '/', '../../etc/passwd', './names', '~/names', '..'])('have no path where the schema does not say that one may stand there: %s', (names) => {
+    expect(sharableOptions({ r: 4, names }, schema)).toEqual({ r: 4 });
+    expect(sharableOptions({ r: 4, names: ['q_proj', names] }, schema)).toEqual({ r: 4 });
+  });
+
+  it('have a default, which is the same everywhere', () => {
+    const own = Type.Object({ key: Type.String({ graftEnv: true, default: 'none' }), words: Type.String({ graftPath: true, default: 'words.txt' }) });
+    expect(sharableOptions({ key: 'none', words: '/home/me/words.txt' }, own)).toEqual({ key: 'none' });
   });
 });
