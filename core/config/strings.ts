@@ -107,25 +107,40 @@ function isPrivate(text: string, schemas: readonly SchemaNode[]): boolean {
   return isAbsolute(text) && !REGULAR_EXPRESSION.test(text) && !schemas.some((schema) => schema.graftPath === false);
 }
 
+/** What of some options may leave this machine, and what stays. */
+export interface SharableOptions {
+  readonly options: Readonly<Record<string, unknown>>;
+  /** Names of those that were left out, dotted where they are nested. */
+  readonly withheld: readonly string[];
+}
+
 /**
  * Options as they may leave this machine: without those that may be read from its environment, and without paths. A list
  * that has one is left out as a whole.
  * @param options settled: paths are absolute
+ * @param schema undefined where it is not known: every option may then be a secret
  */
-export function sharableOptions(options: object, schema: object): Record<string, unknown> {
-  return sharable(options, branchesOf(schema)) as Record<string, unknown>;
+export function sharableOptions(options: object, schema: object | undefined): SharableOptions {
+  if (schema === undefined) return { options: {}, withheld: Object.keys(options) };
+  const { kept, withheld } = sharable(options, branchesOf(schema), '');
+  return { options: kept as SharableOptions['options'], withheld };
 }
 
-/** @returns undefined for what is to stay here */
-function sharable(value: unknown, schemas: readonly SchemaNode[]): unknown {
-  if (typeof value === 'string') return isPrivate(value, schemas) ? undefined : value;
-  if (typeof value !== 'object' || value === null) return value;
+/** @returns `kept` is undefined where the whole value is to stay here */
+function sharable(value: unknown, schemas: readonly SchemaNode[], name: string): { readonly kept: unknown; readonly withheld: readonly string[] } {
+  const whole = { kept: value, withheld: [] };
+  const none = { kept: undefined, withheld: [name] };
+  if (typeof value === 'string') return isPrivate(value, schemas) ? none : whole;
+  if (typeof value !== 'object' || value === null) return whole;
   if (Array.isArray(value)) {
-    const items = value.map((item, index) => sharable(item, schemas.flatMap((schema) => itemBranches(schema, index))));
-    return items.includes(undefined) ? undefined : items;
+    const items = value.map((item, index) => sharable(item, schemas.flatMap((schema) => itemBranches(schema, index)), name));
+    return items.some(({ withheld }) => withheld.length > 0) ? none : whole;
   }
-  const entries = Object.entries(value).map(([key, item]) => [key, sharable(item, schemas.flatMap((schema) => propertyBranches(schema, key)))] as const);
-  return Object.fromEntries(entries.filter(([, item]) => item !== undefined));
+  const entries = Object.entries(value).map(([key, item]) => [key, sharable(item, schemas.flatMap((schema) => propertyBranches(schema, key)), name === '' ? key : `${name}.${key}`)] as const);
+  return {
+    kept: Object.fromEntries(entries.flatMap(([key, { kept }]) => (kept === undefined ? [] : [[key, kept] as const]))),
+    withheld: entries.flatMap(([, { withheld }]) => withheld),
+  };
 }
 
 /** A schema and all that it may stand for: the branches of unions and intersections, flattened. */
