@@ -148,6 +148,11 @@ describe('format: auto', () => {
     );
   });
 
+  it('takes a field that is null for one that is not there', async () => {
+    const chat = { conversations: [human('A')], chosen: gpt('b'), rejected: gpt('c') };
+    expect(await texts([{ prompt: null, instruction: null, preferred_output: null, ...chat }])).toEqual([['<s>|A||[b</s>]', '<s>|A||[c</s>]']]);
+  });
+
   it('goes by the names that columns gives', async () => {
     expect(await texts([{ question: 'A', chosen: 'b', rejected: 'c' }], { columns: { prompt: 'question' }, template: 'auto' })).toEqual([['<s>A[b</s>]', '<s>A[c</s>]']]);
   });

@@ -34,7 +34,8 @@ export const KNOWN_FIELDS = 'prompt, chosen and rejected (trl), conversations, c
  * @returns undefined when it cannot be told
  */
 export function detectFormat(value: Readonly<Record<string, unknown>>, columns: Columns): Format | undefined {
-  const has = (name: string): boolean => value[name] !== undefined;
+  // In a table, a field that only other rows have is null.
+  const has = (name: string): boolean => value[name] !== undefined && value[name] !== null;
   if (has('preferred_output') || has('non_preferred_output') || isObject(value[columns.input ?? 'input'])) return 'openai';
   // Rows that have a prompt often have the preferred conversation once more, as `messages`.
   if (has(columns.prompt ?? 'prompt')) return 'trl';
