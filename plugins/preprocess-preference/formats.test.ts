@@ -43,6 +43,18 @@ describe('trl', () => {
     expect(await texts([{ prompt, chosen: [assistant('b')], rejected: [assistant('c')] }])).toEqual([['<s>S|A||a</s>\n\n|B||[b</s>]', '<s>S|A||a</s>\n\n|B||[c</s>]']]);
   });
 
+  it('takes table cells that hold messages as JSON, and no text that only looks like it', async () => {
+    const csv = (...cells: readonly string[]): string => `prompt,chosen,rejected\n${cells.map((cell) => `"${cell.replaceAll('"', '""')}"`).join(',')}\n`;
+    const [a, b, c] = [user('A'), assistant('b'), assistant('c')].map((each) => JSON.stringify(each)) as [string, string, string];
+    const expected = [['<s>|A||[b</s>]', '<s>|A||[c</s>]']];
+    expect(await texts(csv(`[${a}]`, `[${b}]`, `[${c}]`), {}, 'data.csv')).toEqual(expected);
+    expect(await texts(csv('A', b, c), {}, 'data.csv')).toEqual(expected);
+    expect(await texts(csv('', `[${a}, ${b}]`, `[${a}, ${c}]`), {}, 'data.csv')).toEqual(expected);
+    expect(await texts(csv(JSON.stringify([human('A')]), JSON.stringify(gpt('b')), JSON.stringify([gpt('c')])), {}, 'data.csv')).toEqual(expected);
+    expect(await texts([{ prompt: `[${a}]`, chosen: [assistant('b')], rejected: [assistant('c')] }])).toEqual(expected);
+    for (const text of ['[1]', '[]', '{"role": "user"}', `[${b}, 1]`, `[${b}`]) expect(await texts([{ prompt: 'A', chosen: text, rejected: b }])).toEqual([[`<s>|A||[${text}</s>]`, `<s>|A||[${b}</s>]`]]);
+  });
+
   it('takes completions of several turns, and trains on those of the assistant', async () => {
     expect(await texts([{ prompt: [user('A')], chosen: [assistant('a'), user('B'), assistant('b')], rejected: [assistant('c')] }])).toEqual([['<s>|A||[a</s>]\n\n|B||[b</s>]', '<s>|A||[c</s>]']]);
   });
