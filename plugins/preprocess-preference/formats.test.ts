@@ -84,6 +84,11 @@ describe('trl', () => {
     expect(await refusal({ prompt: [user('A')], chosen: [assistant('b')], rejected: [assistant('c'), user('C')] })).toBe('the last turn of "rejected" is the user\'s: nothing answers it.');
     expect(await refusal({ prompt: [user('A')], chosen: [assistant('b')], rejected: [user('C'), assistant('c')] })).toBe('the first turn of "rejected" is the user\'s: a completion begins with what the assistant says.');
     expect(await refusal({ prompt: [user('A')], chosen: [{ ...assistant('b'), weight: 0 }], rejected: [assistant('c')] })).toBe('no turn of the assistant in "chosen" is to be trained on.');
+    const unlike = 'what "chosen" and "rejected" have before the first turn to be trained on differs, so they are not completions of one prompt.';
+    const begins = (content: string, ...turns: readonly object[]) => [{ ...assistant(content), weight: 0 }, user('B'), ...turns];
+    expect(await refusal({ prompt: [user('A')], chosen: begins('a', assistant('b')), rejected: begins('z', assistant('c')) })).toBe(unlike);
+    expect(await refusal({ prompt: [user('A')], chosen: begins('a', assistant('b')), rejected: [assistant('c')] })).toBe(unlike);
+    expect(await texts([{ prompt: [user('A')], chosen: begins('a', assistant('b')), rejected: begins('a', assistant('c')) }])).toEqual([['<s>|A||a</s>\n\n|B||[b</s>]', '<s>|A||a</s>\n\n|B||[c</s>]']]);
     expect(await refusal({ prompt: [user('A'), assistant('a')], chosen: [assistant('b')], rejected: [assistant('c')] })).toBe("the prompt's last turn is the assistant's: there is nothing for the completions to answer.");
   });
 
