@@ -87,34 +87,60 @@ export class StringSettler {
 }
 
 function absolute(text: string, dir: string, schemas: readonly SchemaNode[]): string {
-  const isPath = schemas.some((schema) => schema.graftPath === true);
-  const neverPath = schemas.some((schema) => schema.graftPath === false);
-  if (neverPath || text === '' || !(isPath || /^(\.{1,2}|~)(\/|$)/.test(text))) return text;
+  if (!isPath(text, schemas)) return text;
   return text === '~' || text.startsWith('~/') ? join(homedir(), text.slice(1)) : resolve(dir, text);
+}
+
+/** Whether a string is a path: as its schema says, else where it begins like a relative one. */
+function isPath(text: string, schemas: readonly SchemaNode[]): boolean {
+  if (text === '' || schemas.some((schema) => schema.graftPath === false)) return false;
+  return schemas.some((schema) => schema.graftPath === true) || /^(\.{1,2}|~)(\/|$)/.test(text);
+}
+
+/** `/…/`, by which options name modules and parameters. It has no further `/`, and a folder's path that ends with one mostly has. */
+const REGULAR_EXPRESSION = /^\/(?:[^/\\]|\\.)+\/$/;
+
+/** Whether a string is one machine's alone. The default of its schema is everybody's. */
+function isPrivate(text: string, schemas: readonly SchemaNode[]): boolean {
+  if (schemas.some((schema) => schema['default'] === text)) return false;
+  if (schemas.some((schema) => schema.graftEnv === true) || isPath(text, schemas)) return true;
+  return isAbsolute(text) && !REGULAR_EXPRESSION.test(text) && !schemas.some((schema) => schema.graftPath === false);
+}
+
+/** What of some options may leave this machine, and what stays. */
+export interface SharableOptions {
+  readonly options: Readonly<Record<string, unknown>>;
+  /** Names of those that were left out, dotted where they are nested. */
+  readonly withheld: readonly string[];
 }
 
 /**
  * Options as they may leave this machine: without those that may be read from its environment, and without paths. A list
  * that has one is left out as a whole.
  * @param options settled: paths are absolute
+ * @param schema undefined where it is not known: every option may then be a secret
  */
-export function sharableOptions(options: object, schema: object): Record<string, unknown> {
-  return sharable(options, branchesOf(schema)) as Record<string, unknown>;
+export function sharableOptions(options: object, schema: object | undefined): SharableOptions {
+  if (schema === undefined) return { options: {}, withheld: Object.keys(options) };
+  const { kept, withheld } = sharable(options, branchesOf(schema), '');
+  return { options: kept as SharableOptions['options'], withheld };
 }
 
-/** @returns undefined for what is to stay here */
-function sharable(value: unknown, schemas: readonly SchemaNode[]): unknown {
-  if (typeof value === 'string') {
-    const isPath = schemas.some((schema) => schema.graftPath === true) || (isAbsolute(value) && !schemas.some((schema) => schema.graftPath === false));
-    return isPath || schemas.some((schema) => schema.graftEnv === true) ? undefined : value;
-  }
-  if (typeof value !== 'object' || value === null) return value;
+/** @returns `kept` is undefined where the whole value is to stay here */
+function sharable(value: unknown, schemas: readonly SchemaNode[], name: string): { readonly kept: unknown; readonly withheld: readonly string[] } {
+  const whole = { kept: value, withheld: [] };
+  const none = { kept: undefined, withheld: [name] };
+  if (typeof value === 'string') return isPrivate(value, schemas) ? none : whole;
+  if (typeof value !== 'object' || value === null) return whole;
   if (Array.isArray(value)) {
-    const items = value.map((item, index) => sharable(item, schemas.flatMap((schema) => itemBranches(schema, index))));
-    return items.includes(undefined) ? undefined : items;
+    const items = value.map((item, index) => sharable(item, schemas.flatMap((schema) => itemBranches(schema, index)), name));
+    return items.some(({ withheld }) => withheld.length > 0) ? none : whole;
   }
-  const entries = Object.entries(value).map(([key, item]) => [key, sharable(item, schemas.flatMap((schema) => propertyBranches(schema, key)))] as const);
-  return Object.fromEntries(entries.filter(([, item]) => item !== undefined));
+  const entries = Object.entries(value).map(([key, item]) => [key, sharable(item, schemas.flatMap((schema) => propertyBranches(schema, key)), name === '' ? key : `${name}.${key}`)] as const);
+  return {
+    kept: Object.fromEntries(entries.flatMap(([key, { kept }]) => (kept === undefined ? [] : [[key, kept] as const]))),
+    withheld: entries.flatMap(([, { withheld }]) => withheld),
+  };
 }
 
 /** A schema and all that it may stand for: the branches of unions and intersections, flattened. */

@@ -27,7 +27,7 @@ export function trainablesOf(grafts: readonly Graft[]): TrainableShapes {
  * @param origins in the order of the grafts
  * @returns the absolute folders, in the order of the grafts
  */
-export async function saveGrafts(grafts: readonly Graft[], dir: string, origins: readonly GraftOrigin[] = []): Promise<readonly string[]> {
+export async function saveGrafts(grafts: readonly Graft[], dir: string, origins: readonly GraftOrigin[]): Promise<readonly string[]> {
   await mkdir(dir, { recursive: true });
   const folders: string[] = [];
   for (const [index, graft] of grafts.entries()) {
@@ -44,7 +44,7 @@ export async function saveGrafts(grafts: readonly Graft[], dir: string, origins:
  * Saves the grafts of a finished run: `dir` is whole or not there.
  * @returns the names of the folders in it, in the order of the grafts
  */
-export async function saveAdapters(grafts: readonly Graft[], dir: string, origins: readonly GraftOrigin[] = []): Promise<readonly string[]> {
+export async function saveAdapters(grafts: readonly Graft[], dir: string, origins: readonly GraftOrigin[]): Promise<readonly string[]> {
   const aside = `${dir}${WRITING}`;
   await rm(aside, { recursive: true, force: true });
   const folders = await save(grafts, aside, origins);

@@ -12,16 +12,22 @@ export type ExampleOptions = Pick<InstructOptions, 'train_on' | 'train_end_of_tu
 export function exampleOf(row: Row, conversation: Conversation, template: Template, tokenizer: Tokenizer, options: ExampleOptions, tally: ChatTally): Example | undefined {
   const { train_on, boundary, truncation, max_length } = options;
   const draft = remarked(draftOf(conversation, template, tokenizer, { lastTurnOnly: train_on === 'last_turn', boundary, remedy: 'use train_on: last_turn, or a text template' }), options);
-  countDrafts(tally, [draft], max_length);
+  countDrafts(tally, [draft]);
   const excess = Math.max(0, draft.ids.length - max_length);
-  if (excess > 0 && truncation === 'skip') return undefined;
+  if (excess > 0 && truncation === 'skip') {
+    tally.tooLong++;
+    return undefined;
+  }
 
   const { example, endCut } = cutDraft(row, draft, { excess, side: truncation === 'left' ? 'left' : 'right' }, tokenizer.bosTokenId);
-  if (endCut) tally.endCut++;
   const { labels } = example;
-  if (trainedTokens({ labels, offsets: Int32Array.of(0, labels.length) }) > 0) return example;
-  tally.nothingLeft++;
-  return undefined;
+  if (trainedTokens({ labels, offsets: Int32Array.of(0, labels.length) }) === 0) {
+    tally.nothingLeft++;
+    return undefined;
+  }
+  if (excess > 0) tally.tooLong++;
+  if (endCut) tally.endCut++;
+  return example;
 }
 
 /** With the marks that the options ask for beyond what the assistant says. */

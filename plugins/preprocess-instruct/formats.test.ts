@@ -159,6 +159,12 @@ describe('format: auto', () => {
     expect(marked((await run({ data, template: '{instruction}:' })).train, tokenizer)).toEqual(['<s>A:[a</s>]', '<s>B:[b</s>]']);
   });
 
+  it('takes a field that is null for one that is not there', async () => {
+    const chat = { conversations: [{ from: 'human', value: 'A' }, { from: 'gpt', value: 'a' }] };
+    expect(await texts([{ messages: null, instruction: null, output: null, ...chat }])).toEqual(['<s>|A||[a</s>]']);
+    expect(await texts([{ messages: null, instruction: null, output: null, prompt: 'A', completion: 'a' }])).toEqual(['<s>|A||[a</s>]']);
+  });
+
   it('says what it looked for', async () => {
     expect(await refusal({ question: 'A', answer: 'a' })).toBe(
       'its format cannot be told from its fields ("question", "answer"); known are instruction and output (alpaca), messages, conversations (sharegpt), prompt and completion; rename others with columns.',

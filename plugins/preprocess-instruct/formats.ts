@@ -33,7 +33,8 @@ export const formatToColumns: Readonly<Record<Format, readonly (keyof Columns)[]
  * @returns undefined when it cannot be told
  */
 export function detectFormat(value: Readonly<Record<string, unknown>>, columns: Columns): Format | undefined {
-  const has = (name: string): boolean => value[name] !== undefined;
+  // In a table, a field that only other rows have is null.
+  const has = (name: string): boolean => value[name] !== undefined && value[name] !== null;
   const list = [columns.messages ?? 'messages', columns.messages ?? 'conversations'].find(has);
   if (list !== undefined) {
     const cell = value[list];

@@ -41,10 +41,13 @@ describe('max_length', () => {
     expect(said()).toEqual(['1 of 2 examples are longer than max_length 7 and were left out; the longest has 10 tokens.']);
   });
 
-  it('leaves an example out of which only the prompt is left, and says so', async () => {
+  it('leaves an example out of which only the prompt is left, and says that and not that it was cut', async () => {
     const { run, said } = prepare(rows);
     expect((await run({ max_length: 5 })).train).toHaveLength(1);
-    expect(said()[1]).toBe('1 of 2 examples were left out: nothing to train on is left of them within max_length 5. Raise it, or set truncation: left.');
+    expect(said()).toEqual([
+      '1 of 2 examples are longer than max_length 5 and were cut at their end; the longest has 10 tokens. They lost the token that ends the answer, and teach nothing about stopping.',
+      '1 of 2 examples were left out: nothing to train on is left of them within max_length 5. Raise it, or set truncation: left.',
+    ]);
   });
 
   it("is the model's longest sequence where it is not given, and warned of where it is longer", async () => {

@@ -43,6 +43,18 @@ describe('trl', () => {
     expect(await texts([{ prompt, chosen: [assistant('b')], rejected: [assistant('c')] }])).toEqual([['<s>S|A||a</s>\n\n|B||[b</s>]', '<s>S|A||a</s>\n\n|B||[c</s>]']]);
   });
 
+  it('takes table cells that hold messages as JSON, and no text that only looks like it', async () => {
+    const csv = (...cells: readonly string[]): string => `prompt,chosen,rejected\n${cells.map((cell) => `"${cell.replaceAll('"', '""')}"`).join(',')}\n`;
+    const [a, b, c] = [user('A'), assistant('b'), assistant('c')].map((each) => JSON.stringify(each)) as [string, string, string];
+    const expected = [['<s>|A||[b</s>]', '<s>|A||[c</s>]']];
+    expect(await texts(csv(`[${a}]`, `[${b}]`, `[${c}]`), {}, 'data.csv')).toEqual(expected);
+    expect(await texts(csv('A', b, c), {}, 'data.csv')).toEqual(expected);
+    expect(await texts(csv('', `[${a}, ${b}]`, `[${a}, ${c}]`), {}, 'data.csv')).toEqual(expected);
+    expect(await texts(csv(JSON.stringify([human('A')]), JSON.stringify(gpt('b')), JSON.stringify([gpt('c')])), {}, 'data.csv')).toEqual(expected);
+    expect(await texts([{ prompt: `[${a}]`, chosen: [assistant('b')], rejected: [assistant('c')] }])).toEqual(expected);
+    for (const text of ['[1]', '[]', '{"role": "user"}', `[${b}, 1]`, `[${b}`]) expect(await texts([{ prompt: 'A', chosen: text, rejected: b }])).toEqual([[`<s>|A||[${text}</s>]`, `<s>|A||[${b}</s>]`]]);
+  });
+
   it('takes completions of several turns, and trains on those of the assistant', async () => {
     expect(await texts([{ prompt: [user('A')], chosen: [assistant('a'), user('B'), assistant('b')], rejected: [assistant('c')] }])).toEqual([['<s>|A||[a</s>]\n\n|B||[b</s>]', '<s>|A||[c</s>]']]);
   });
@@ -72,6 +84,11 @@ describe('trl', () => {
     expect(await refusal({ prompt: [user('A')], chosen: [assistant('b')], rejected: [assistant('c'), user('C')] })).toBe('the last turn of "rejected" is the user\'s: nothing answers it.');
     expect(await refusal({ prompt: [user('A')], chosen: [assistant('b')], rejected: [user('C'), assistant('c')] })).toBe('the first turn of "rejected" is the user\'s: a completion begins with what the assistant says.');
     expect(await refusal({ prompt: [user('A')], chosen: [{ ...assistant('b'), weight: 0 }], rejected: [assistant('c')] })).toBe('no turn of the assistant in "chosen" is to be trained on.');
+    const unlike = 'what "chosen" and "rejected" have before the first turn to be trained on differs, so they are not completions of one prompt.';
+    const begins = (content: string, ...turns: readonly object[]) => [{ ...assistant(content), weight: 0 }, user('B'), ...turns];
+    expect(await refusal({ prompt: [user('A')], chosen: begins('a', assistant('b')), rejected: begins('z', assistant('c')) })).toBe(unlike);
+    expect(await refusal({ prompt: [user('A')], chosen: begins('a', assistant('b')), rejected: [assistant('c')] })).toBe(unlike);
+    expect(await texts([{ prompt: [user('A')], chosen: begins('a', assistant('b')), rejected: begins('a', assistant('c')) }])).toEqual([['<s>|A||a</s>\n\n|B||[b</s>]', '<s>|A||a</s>\n\n|B||[c</s>]']]);
     expect(await refusal({ prompt: [user('A'), assistant('a')], chosen: [assistant('b')], rejected: [assistant('c')] })).toBe("the prompt's last turn is the assistant's: there is nothing for the completions to answer.");
   });
 
@@ -146,6 +163,11 @@ describe('format: auto', () => {
     expect(await refusal({ question: 'A', answer: 'a' })).toBe(
       'its format cannot be told from its fields ("question", "answer"); known are prompt, chosen and rejected (trl), conversations, chosen and rejected (sharegpt), instruction, chosen and rejected (alpaca), input, preferred_output and non_preferred_output (openai); rename others with columns.',
     );
+  });
+
+  it('takes a field that is null for one that is not there', async () => {
+    const chat = { conversations: [human('A')], chosen: gpt('b'), rejected: gpt('c') };
+    expect(await texts([{ prompt: null, instruction: null, preferred_output: null, ...chat }])).toEqual([['<s>|A||[b</s>]', '<s>|A||[c</s>]']]);
   });
 
   it('goes by the names that columns gives', async () => {

@@ -34,7 +34,8 @@ export const KNOWN_FIELDS = 'prompt, chosen and rejected (trl), conversations, c
  * @returns undefined when it cannot be told
  */
 export function detectFormat(value: Readonly<Record<string, unknown>>, columns: Columns): Format | undefined {
-  const has = (name: string): boolean => value[name] !== undefined;
+  // In a table, a field that only other rows have is null.
+  const has = (name: string): boolean => value[name] !== undefined && value[name] !== null;
   if (has('preferred_output') || has('non_preferred_output') || isObject(value[columns.input ?? 'input'])) return 'openai';
   // Rows that have a prompt often have the preferred conversation once more, as `messages`.
   if (has(columns.prompt ?? 'prompt')) return 'trl';
@@ -54,18 +55,19 @@ export function readRow(value: Readonly<Record<string, unknown>>, format: Format
   return { ...preference, prompt: withSystemPrompt(preference.prompt, systemPrompt) };
 }
 
-/** TRL: texts, or lists of messages, whose prompt may stand in both conversations instead of in a field. */
+/** TRL: texts, or lists of messages, whose prompt may stand in both conversations instead of in a field. A table cell may hold messages as JSON. */
 function readTrl(row: Fields, reading: RowReading, names: CompletionNames): Preference {
   const { columns } = reading;
   const promptName = columns.prompt ?? 'prompt';
-  const prompt = row.raw(promptName);
-  if (!isTurns(row.raw(names.chosen)) && !isTurns(row.raw(names.rejected)) && !Array.isArray(prompt)) {
+  const [prompt, chosenCell, rejectedCell] = [promptName, names.chosen, names.rejected].map((name) => row.raw(name));
+  const bothJson = holdsTurns(chosenCell, columns) && holdsTurns(rejectedCell, columns);
+  if (!isTurns(chosenCell) && !isTurns(rejectedCell) && !Array.isArray(prompt) && !bothJson) {
     // An empty prompt is a prompt: the model then learns to begin by itself.
     const text = prompt === '' ? '' : row.text(promptName, 'prompt');
     return { plain: true, prompt: [...systemTurns(row, columns), turn('user', text)], ...textCompletions(row, names) };
   }
   const { chosen, rejected } = turnCompletions(row, reading, names);
-  const given = Array.isArray(prompt) ? turnsOf(prompt, promptName, reading) : row.has(promptName) ? [turn('user', row.text(promptName, 'prompt'))] : [];
+  const given = Array.isArray(prompt) || holdsTurns(prompt, columns) ? turnsOf(row.listOrOne(promptName, 'prompt'), promptName, reading) : row.has(promptName) ? [turn('user', row.text(promptName, 'prompt'))] : [];
   if (given.length > 0 && chosen[0]!.role === 'assistant') return { plain: false, prompt: systemFirst(row, columns, given), chosen, rejected };
 
   const common = commonTurns(chosen, rejected);
@@ -109,10 +111,28 @@ function turnCompletions(row: Fields, reading: RowReading, names: CompletionName
   return { chosen: turnsOf(row.listOrOne(names.chosen, 'chosen'), names.chosen, reading), rejected: turnsOf(row.listOrOne(names.rejected, 'rejected'), names.rejected, reading) };
 }
 
-/** Turns with `role` and `content`, or with `from` and `value`, whichever the first one has. */
 function turnsOf(list: readonly unknown[], name: string, { columns, roles }: RowReading): readonly Turn[] {
+  return readTurns(list, name, { ...turnNames(list, columns), roles });
+}
+
+/** `role` and `content`, or `from` and `value`, whichever the first turn has. */
+function turnNames(list: readonly unknown[], columns: Columns): { readonly role: string; readonly content: string } {
   const from = isObject(list[0]) && 'from' in list[0];
-  return readTurns(list, name, { role: columns.role ?? (from ? 'from' : 'role'), content: columns.content ?? (from ? 'value' : 'content'), roles });
+  return { role: columns.role ?? (from ? 'from' : 'role'), content: columns.content ?? (from ? 'value' : 'content') };
+}
+
+/** Whether a text is a turn or a list of turns as JSON, and not one that only begins like it. */
+function holdsTurns(cell: unknown, columns: Columns): boolean {
+  if (typeof cell !== 'string' || !/^\s*[[{]/.test(cell)) return false;
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(cell);
+  } catch {
+    return false;
+  }
+  const list: readonly unknown[] = Array.isArray(parsed) ? parsed : [parsed];
+  const { role, content } = turnNames(list, columns);
+  return list.length > 0 && list.every((each) => isObject(each) && role in each && content in each);
 }
 
 function systemFirst(row: Fields, columns: Columns, turns: readonly Turn[]): readonly Turn[] {

@@ -19,11 +19,14 @@ export function pairOf(row: Row, preference: Preference, template: Template, tok
   const prompt = preference.prompt.map((turn): Turn => ({ ...turn, trained: false }));
   const drafts = [chosen, rejected].map((turns) => draftOf({ plain, turns: [...prompt, ...turns] }, template, tokenizer, { lastTurnOnly: false, boundary, remedy: REMEDY }));
   assertOnePrompt(drafts[0]!, drafts[1]!);
-  countDrafts(tally, drafts, max_length);
+  countDrafts(tally, drafts);
 
   const excesses = drafts.map(({ ids }) => Math.max(0, ids.length - max_length));
   const most = Math.max(...excesses);
-  if (most > 0 && truncation === 'skip') return [];
+  if (most > 0 && truncation === 'skip') {
+    tally.tooLong++;
+    return [];
+  }
   const left = truncation === 'left';
   // From the left, the same from both: the halves of a pair are compared as answers to one prompt.
   const halves = drafts.map((draft, half) => cutDraft(row, draft, { excess: left ? most : excesses[half]!, side: left ? 'left' : 'right' }, tokenizer.bosTokenId));
@@ -32,6 +35,7 @@ export function pairOf(row: Row, preference: Preference, template: Template, tok
     tally.nothingLeft++;
     return [];
   }
+  if (most > 0) tally.tooLong++;
   if (halves.some(({ endCut }) => endCut)) tally.endCut++;
   return examples;
 }

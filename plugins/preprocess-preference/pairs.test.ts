@@ -67,18 +67,23 @@ describe('max_length', () => {
     expect(said()).toEqual(['1 of 2 pairs have a half that is longer than max_length 7 and were left out; the longest has 10 tokens.']);
   });
 
-  it('leaves a pair out of which a half has nothing to train on, or which no longer differs', async () => {
-    const left = ' were left out: within max_length 5 nothing to train on is left of a half of theirs, or nothing in which the halves differ. Raise it';
-    const short = prepare(rows);
+  it('leaves a pair out of which a half has nothing to train on, or which no longer differs, and says that and not that it was cut', async () => {
+    const left = '1 of 2 pairs were left out: within max_length 5 nothing to train on is left of a half of theirs, or nothing in which the halves differ. Raise it';
+    const fits = ['a', 'b', 'cd'] as const;
+    const short = prepare([fits, rows[1]]);
     expect((await short.run({ max_length: 5 })).train).toHaveLength(1);
-    expect(short.said()[1]).toBe(`1 of 2 pairs${left}, or set truncation: left.`);
-    const alike = prepare([rows[0], ['a', 'bbbc', 'bbbd']]);
+    expect(short.said()).toEqual([`${left}, or set truncation: left.`]);
+    const alike = prepare([fits, ['a', 'bbbc', 'bbbd']]);
     expect((await alike.run({ max_length: 5 })).train).toHaveLength(1);
-    expect(alike.said()[1]).toBe(`1 of 2 pairs${left}, or set truncation: left.`);
+    expect(alike.said()).toEqual([`${left}, or set truncation: left.`]);
     // What is cut off the longer half is more than all of the shorter.
-    const uneven = prepare([rows[0], ['a', 'bbbbbbbbbb', 'c']]);
+    const uneven = prepare([fits, ['a', 'bbbbbbbbbb', 'c']]);
     expect((await uneven.run({ max_length: 5, truncation: 'left' })).train).toHaveLength(1);
-    expect(uneven.said()[1]).toBe(`1 of 2 pairs${left}.`);
+    expect(uneven.said()).toEqual([`${left}.`]);
+    // Beside one that was cut.
+    const both = prepare(rows);
+    expect((await both.run({ max_length: 5 })).train).toHaveLength(1);
+    expect(both.said()).toEqual(['1 of 2 pairs have a half that is longer than max_length 5 and were cut at their end; the longest has 10 tokens. They lost the token that ends an answer.', `${left}, or set truncation: left.`]);
   });
 });
 

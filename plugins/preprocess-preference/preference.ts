@@ -28,6 +28,14 @@ export function assertComparable({ prompt, chosen, rejected }: Preference, names
     if (!turns.some((each) => each.role === 'assistant' && each.trained)) throw new RowProblem(`no turn of the assistant in "${name}" is to be trained on`);
   }
   if (sameTurns(chosen, rejected)) throw teachesNothing(names);
+  if (!sameTurns(untrainedBeginning(chosen), untrainedBeginning(rejected))) {
+    throw new RowProblem(`what "${names.chosen}" and "${names.rejected}" have before the first turn to be trained on differs, so they are not completions of one prompt`);
+  }
+}
+
+/** The turns of a completion that are as little trained on as the prompt. */
+function untrainedBeginning(turns: readonly Turn[]): readonly Turn[] {
+  return turns.slice(0, turns.findIndex((each) => each.role === 'assistant' && each.trained));
 }
 
 export function teachesNothing({ chosen, rejected }: CompletionNames): RowProblem {

@@ -71,10 +71,28 @@ describe('options that may leave this machine', () => {
     other: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
   });
 
-  it('are all but secrets and paths, wherever they stand', () => {
+  it('are all but secrets and paths, wherever they stand, and the names of those are told', () => {
     const own = { r: 4, names: ['q_proj', 'v_proj'], pattern: '/a/' };
     const options = { ...own, token: 'secret', data: ['rows.jsonl'], nested: { key: 'secret', alpha: 2 }, other: { file: '/home/me/x', files: ['a', '/home/me/y'], rank: 3 } };
-    expect(sharableOptions(options, schema)).toEqual({ ...own, nested: { alpha: 2 }, other: { rank: 3 } });
-    expect(sharableOptions({ r: 4, names: '/home/me/names' }, schema)).toEqual({ r: 4 });
+    expect(sharableOptions(options, schema)).toEqual({ options: { ...own, nested: { alpha: 2 }, other: { rank: 3 } }, withheld: ['token', 'data', 'nested.key', 'other.file', 'other.files'] });
+    expect(sharableOptions(own, schema)).toEqual({ options: own, withheld: [] });
+  });
+
+  it.each(['/self_attn\\.(q|v)_proj/', '/a\\/b/', 'q_proj', 'org/name', '.hidden', ''])('have what is no path: %s', (names) => {
+    expect(sharableOptions({ r: 4, names }, schema)).toEqual({ options: { r: 4, names }, withheld: [] });
+  });
+
+  it.each(['/home/me/names', '/home/me/names/', '/', '../../etc/passwd', './names', '~/names', '..'])('have no path where the schema does not say that one may stand there: %s', (names) => {
+    expect(sharableOptions({ r: 4, names }, schema)).toEqual({ options: { r: 4 }, withheld: ['names'] });
+    expect(sharableOptions({ r: 4, names: ['q_proj', names] }, schema)).toEqual({ options: { r: 4 }, withheld: ['names'] });
+  });
+
+  it('have a default, which is the same everywhere', () => {
+    const own = Type.Object({ key: Type.String({ graftEnv: true, default: 'none' }), words: Type.String({ graftPath: true, default: 'words.txt' }) });
+    expect(sharableOptions({ key: 'none', words: '/home/me/words.txt' }, own)).toEqual({ options: { key: 'none' }, withheld: ['words'] });
+  });
+
+  it('are none at all where no schema says which of them are secrets', () => {
+    expect(sharableOptions({ r: 4, token: 'secret' }, undefined)).toEqual({ options: {}, withheld: ['r', 'token'] });
   });
 });

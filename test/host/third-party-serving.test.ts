@@ -55,24 +55,25 @@ describe('a strategy whose plugin recognizes no folder', () => {
     answer = await ask(fine_tuned_model!);
     expect(answer).not.toBe(await ask('tiny'));
     saved = join(test.daemon().adapters.ofJob(id)!.dir, '0-scaled');
-    expect(JSON.parse(readFileSync(join(saved, 'graft_adapter.json'), 'utf8'))).toEqual({ plugin: 'scaled', options: OPTIONS });
+    expect(JSON.parse(readFileSync(join(saved, 'graft_adapter.json'), 'utf8'))).toEqual({ plugin: 'scaled', options: OPTIONS, withheld: [] });
     // A checkpoint's folders say it too.
     const [checkpoint] = (await client.fineTuning.jobs.checkpoints.list(id)).data;
     expect(await ask(checkpoint!.fine_tuned_model_checkpoint)).toBe(answer);
   }, TIMEOUT);
 
   it('is served from a copy of its folder', async () => {
-    await load('copy', copyOf('copy', { plugin: 'scaled', options: OPTIONS }));
+    await load('copy', copyOf('copy', { plugin: 'scaled', options: OPTIONS, withheld: [] }));
     expect(await ask('copy')).toBe(answer);
   }, TIMEOUT);
 
   it.each([
-    ['a plugin that is not here', { plugin: 'gone', options: {} }, /copy-0 was made by the inject plugin `gone`, and none of that name can be used here/],
-    ['an option that the plugin does not have', { plugin: 'scaled', options: { target_modules: ['v_proj'], rank: 3 } }, /rank/],
-    ['an option of the wrong type', { plugin: 'scaled', options: { target_modules: 3 } }, /target_modules/],
-    ['a path', { plugin: 'scaled', options: { target_modules: '/etc/passwd' } }, /graft_adapter\.json gives an option of `scaled` that is a secret or a path, which only a config may/],
-    ['a plugin that knows its own format, and not this', { plugin: 'lora', options: { r: 4 } }, /no inject plugin knows what/],
-    ['no plugin at all', { options: {} }, /graft_adapter\.json does not say \{ "plugin": <name>, "options": \{ \.\.\. \} \}/],
+    ['a plugin that is not here', { plugin: 'gone', options: {}, withheld: [] }, /copy-0 was made by the inject plugin `gone`, and none of that name can be used here/],
+    ['an option that the plugin does not have', { plugin: 'scaled', options: { target_modules: ['v_proj'], rank: 3 }, withheld: [] }, /rank/],
+    ['an option of the wrong type', { plugin: 'scaled', options: { target_modules: 3 }, withheld: [] }, /target_modules/],
+    ['options that were withheld', { plugin: 'scaled', options: {}, withheld: ['target_modules'] }, /was made by `scaled` with `target_modules`, and .*graft_adapter\.json does not say with which/],
+    ['a path', { plugin: 'scaled', options: { target_modules: '../../etc/passwd' }, withheld: [] }, /graft_adapter\.json gives an option of `scaled` that is a secret or a path, which only a config may/],
+    ['a plugin that knows its own format, and not this', { plugin: 'lora', options: { r: 4 }, withheld: [] }, /no inject plugin knows what/],
+    ['no plugin at all', { options: {}, withheld: [] }, /graft_adapter\.json does not say \{ "plugin": <name>, "options": \{ \.\.\. \}, "withheld": \[ \.\.\. \] \}/],
   ])('is refused where the folder names %s', async (_, origin, message) => {
     await expect(load('copy-0', copyOf('copy-0', origin))).rejects.toMatchObject({ status: 400, code: 'adapter_broken', message: expect.stringMatching(message) as string });
     expect((await client.models.list()).data.some(({ id }) => id === 'copy-0')).toBe(false);

@@ -210,7 +210,7 @@ describe('a session', () => {
     expect(ofA).not.toEqual(base);
     const saved = join(dir, 'saved');
     const { saveAdapters } = await import('../../core/run/adapters.ts');
-    const folders = await saveAdapters(a.grafts, saved);
+    const folders = await saveAdapters(a.grafts, saved, []);
     await a.dispose();
     expect(hidden()).toEqual(base);
     const b = await session.inject('b', { from: saved });

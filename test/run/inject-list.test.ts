@@ -31,7 +31,7 @@ describe("a config's list of inject entries", () => {
     const { grafts } = await session.inject('all');
     expect(grafts.map(({ name }) => name)).toEqual(['lora', 'adapter', 'full']);
     const saved = await mkdtemp(join(tmpdir(), 'graft-list-saved-'));
-    expect((await saveGrafts(grafts, saved)).map((folder) => folder.slice(saved.length))).toEqual(['/0-lora', '/1-adapter', '/2-full']);
+    expect((await saveGrafts(grafts, saved, [])).map((folder) => folder.slice(saved.length))).toEqual(['/0-lora', '/1-adapter', '/2-full']);
     await session.inject('again', { from: saved });
     expect(logitsOf(session.model, batch, { stack: 'again' })).toEqual(logitsOf(session.model, batch, { stack: 'all' }));
     expect(logitsOf(session.model, batch, { stack: 'all' })).not.toEqual(logitsOf(session.model, batch, {}));

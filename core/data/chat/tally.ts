@@ -3,12 +3,12 @@ import type { Draft } from './draft.ts';
 /** What is worth telling of all examples together, or of all pairs, each of which counts once. */
 export interface ChatTally {
   examples: number;
-  /** Longer than `max_length`, whether cut or left out; a pair: one of its halves. */
+  /** Cut to `max_length`, or left out by `truncation: skip`; a pair: one of its halves is longer. */
   tooLong: number;
   longest: number;
   /** Cut, and the end of the last turn with it. */
   endCut: number;
-  /** Left out because cutting left nothing to train on. */
+  /** Left out because cutting left nothing to train on; counted neither as cut nor as too long. */
   nothingLeft: number;
   /** Where a token would have lain across a boundary. */
   boundaryCuts: number;
@@ -24,12 +24,11 @@ export function newTally(): ChatTally {
   return { examples: 0, tooLong: 0, longest: 0, endCut: 0, nothingLeft: 0, boundaryCuts: 0, endAppended: 0, promptDiffers: 0, endInside: 0 };
 }
 
-/** Counts an example by its draft, or a pair by its two. */
-export function countDrafts(tally: ChatTally, drafts: readonly Draft[], maxLength: number): void {
+/** Counts an example by its draft, or a pair by its two; what becomes of it for its length is for the caller to count. */
+export function countDrafts(tally: ChatTally, drafts: readonly Draft[]): void {
   const longest = Math.max(...drafts.map((draft) => draft.ids.length));
   tally.examples++;
   tally.longest = Math.max(tally.longest, longest);
-  if (longest > maxLength) tally.tooLong++;
   for (const draft of drafts) tally.boundaryCuts += draft.boundaryCuts;
   for (const mark of ['endAppended', 'promptDiffers', 'endInside'] as const) if (drafts.some((draft) => draft[mark])) tally[mark]++;
 }
