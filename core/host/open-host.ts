@@ -13,8 +13,8 @@ import { stderrLogger } from './stderr-log.ts';
 /** Graft's own folder: where the built-in plugins and configs are. */
 export const GRAFT_HOME = fileURLToPath(new URL('../..', import.meta.url));
 
-/** Milliseconds that a plugin's code may run before it gives the thread back, at least. */
-const LEAST_MS = 10_000;
+/** Milliseconds that a plugin's code may run before it gives the thread back. */
+const HELD_MS = 10_000;
 
 /** What a command works with. */
 export interface Host {
@@ -33,6 +33,8 @@ export interface HostOptions {
   readonly log?: Logger;
   /** How long the setup of a plugin may take; default 10 s. */
   readonly setupMs?: number;
+  /** How long a plugin's code may hold the thread; default 10 s, or `setupMs` where that is longer. */
+  readonly heldMs?: number;
 }
 
 /** The modules that plugins share with the host: one instance of each in the process. */
@@ -62,8 +64,7 @@ export async function openHost(options: HostOptions = {}): Promise<Host> {
   await import('reflect-metadata');
   const log = options.log ?? stderrLogger();
   const dirs = [...new Set([join(GRAFT_HOME, 'plugins'), join(process.cwd(), 'plugins'), ...(options.pluginDirs ?? [])])];
-  const heldMs = Math.max(LEAST_MS, options.setupMs ?? 0);
-  const guard = new SetupGuard(heldMs);
+  const guard = new SetupGuard(options.heldMs ?? Math.max(HELD_MS, options.setupMs ?? 0));
   const kernel = await createKernel({
     dirs,
     packagesFrom: [join(process.cwd(), 'node_modules')],
