@@ -77,7 +77,7 @@ export type FromChild =
   | { readonly type: 'counts'; readonly counts: ServeCounts }
   /** Asks for the folder of an adapter. */
   | { readonly type: 'find'; readonly number: number; readonly model: string }
-  | { readonly type: 'answer'; readonly number: number; readonly error?: { readonly code: string | undefined; readonly message: string } }
+  | { readonly type: 'answer'; readonly number: number; readonly error?: { readonly code: string | undefined; readonly message: string; readonly hint: string | undefined } }
   | { readonly type: 'ended'; readonly end: RunEnd };
 
 /** How a run's process says that it ended; one that says nothing has died. */

@@ -67,7 +67,7 @@ describe('a strategy whose plugin recognizes no folder', () => {
   }, TIMEOUT);
 
   it.each([
-    ['a plugin that is not here', { plugin: 'gone', options: {}, withheld: [] }, /copy-0 was made by the inject plugin `gone`, and none of that name can be used here/],
+    ['a plugin that is not here', { plugin: 'gone', options: {}, withheld: [] }, /copy-0 was made by the inject plugin `gone`, and none of that name can be used here.* Put its folder into plugins\/, or list/],
     ['an option that the plugin does not have', { plugin: 'scaled', options: { target_modules: ['v_proj'], rank: 3 }, withheld: [] }, /rank/],
     ['an option of the wrong type', { plugin: 'scaled', options: { target_modules: 3 }, withheld: [] }, /target_modules/],
     ['options that were withheld', { plugin: 'scaled', options: {}, withheld: ['target_modules'] }, /was made by `scaled` with `target_modules`, and .*graft_adapter\.json does not say with which/],

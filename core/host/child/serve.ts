@@ -118,7 +118,7 @@ async function carryOut(models: HotServedModels, { number, ask }: Extract<ToChil
     else await models.load(ask.model);
     tell({ type: 'answer', number });
   } catch (error) {
-    tell({ type: 'answer', number, error: { code: GraftError.is(error) ? error.code : undefined, message: reasonOf(error) } });
+    tell({ type: 'answer', number, error: { ...(GraftError.is(error) ? { code: error.code, hint: error.hint } : { code: undefined, hint: undefined }), message: reasonOf(error) } });
   }
 }
 

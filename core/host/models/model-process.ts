@@ -207,7 +207,7 @@ export class ModelProcess {
     else if (message.type === 'find') this.#process?.send({ type: 'found', number: message.number, dir: this.#find(message.model) });
     else if (message.type === 'answer') {
       const { error } = message;
-      this.#answer(message.number, error === undefined ? undefined : new GraftError(error.code ?? 'ADAPTER_BROKEN', error.message));
+      this.#answer(message.number, error === undefined ? undefined : new GraftError(error.code ?? 'ADAPTER_BROKEN', error.message, { hint: error.hint }));
     }
   }
 
