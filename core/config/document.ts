@@ -1,5 +1,5 @@
 import type { Static, TSchema } from 'typebox';
-import { complaintsOf } from './complaint.ts';
+import { complaintsOf, type Complaint } from './complaint.ts';
 import { Findings } from './diagnostic.ts';
 import { report } from './entry.ts';
 import { loadConfig } from './extend.ts';
@@ -11,14 +11,17 @@ import { violations } from './validator.ts';
 /**
  * Reads a YAML file that is all of one schema, `extends` and environment variables included, with its defaults filled in.
  * @param name what a mistake's message calls the whole, such as `a daemon config`
+ * @param check what is wrong with values that each are of the schema
  * @throws ConfigError with every mistake at its place; GraftError when the file cannot be read at all
  */
-export async function readDocument<S extends TSchema>(file: string, schema: S, name: string): Promise<Static<S>> {
+export async function readDocument<S extends TSchema>(file: string, schema: S, name: string, check: (value: Static<S>) => readonly Complaint[] = () => []): Promise<Static<S>> {
   const findings = new Findings();
   const root = await loadConfig(file, findings);
   findings.throwIfAny();
   const { value } = new StringSettler(process.env, findings).settle(root!, schema);
   for (const complaint of complaintsOf(violations(schema, value), value, { name, noun: 'key' })) report(findings, root!, [], complaint);
+  findings.throwIfAny();
+  for (const complaint of check(value as Static<S>)) report(findings, root!, [], complaint);
   findings.throwIfAny();
   return value as Static<S>;
 }

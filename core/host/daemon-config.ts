@@ -1,5 +1,7 @@
 import { availableParallelism, totalmem } from 'node:os';
+import { basename, isAbsolute } from 'node:path';
 import { Type, type Static } from 'typebox';
+import type { Complaint } from '../config/complaint.ts';
 import { readDocument, topKeys } from '../config/index.ts';
 import { checkOptions } from '../config/options.ts';
 import { runSchema } from '../config/schema.ts';
@@ -89,8 +91,21 @@ export type DaemonConfig = Static<typeof daemonSchema> & { readonly state_dir: s
  * @throws ConfigError with every mistake at its place
  */
 export async function readDaemonConfig(file: string | undefined): Promise<DaemonConfig> {
-  const config = file === undefined ? (checkOptions(daemonSchema, {}, 'a daemon config') as Static<typeof daemonSchema>) : await readDocument(file, daemonSchema, 'a daemon config');
+  const config = file === undefined ? (checkOptions(daemonSchema, {}, 'a daemon config') as Static<typeof daemonSchema>) : await readDocument(file, daemonSchema, 'a daemon config', sameIds);
   return { ...config, state_dir: config.state_dir ?? defaultStateDir() };
+}
+
+/** The name that requests say: as configured, else the last part of the path, or the Hub id. */
+export function baseId({ id, model }: Pick<ServedBase, 'id' | 'model'>): string {
+  return id ?? (isAbsolute(model) ? basename(model) : model);
+}
+
+/** Two models of one name: requests could not tell them apart. */
+function sameIds({ models }: Static<typeof daemonSchema>): readonly Complaint[] {
+  const ids = models.map(baseId);
+  return models.flatMap(({ id }, index): Complaint[] =>
+    ids.indexOf(ids[index]!) === index ? [] : [{ path: ['models', index, ...(id === undefined ? [] : ['id'])], at: 'value', code: 'MODEL_ID', message: `The model ${ids[index]} is named twice. Give each an \`id\` of its own.` }],
+  );
 }
 
 /** Whether a file is a daemon's config rather than a run's: it has keys of the one alone. */

@@ -103,7 +103,7 @@ class Microkernel implements Kernel, SwapHost {
 
   fail(slot: Slot, error: unknown): void {
     const failure = { code: GraftError.is(error) ? error.code : 'PLUGIN_FAILED', reason: GraftError.is(error) ? error.message : `${slot.id}: ${reasonOf(error)}` };
-    const serving = slot.current === undefined ? '' : ` Generation ${slot.current.info.number} goes on serving.`;
+    const serving = slot.current === undefined ? '' : `${failure.reason.endsWith('.') ? '' : '.'} Generation ${slot.current.info.number} goes on serving.`;
     slot.failure = failure;
     slot.failures++;
     this.options.log.error(`${failure.reason}${serving}`, { plugin: slot.id, code: failure.code });

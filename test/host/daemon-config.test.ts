@@ -29,6 +29,11 @@ describe("a daemon's config", () => {
     await expect(readDaemonConfig(written('prot: 80\njob: { max_attempts: 0 }\n'))).rejects.toThrow(/daemon\.yaml:1:1[\s\S]*port[\s\S]*daemon\.yaml:2:\d+/);
   });
 
+  it('is refused where two models have one name, given or not', async () => {
+    await expect(readDaemonConfig(written('models:\n  - { model: /a/tiny }\n  - { id: tiny, model: /b/other }\n'))).rejects.toThrow(/daemon\.yaml:3:\d+[\s\S]*The model tiny is named twice/);
+    await expect(readDaemonConfig(written('models:\n  - { model: /a/tiny }\n  - { model: /b/tiny }\n'))).rejects.toThrow(/daemon\.yaml:3:\d+[\s\S]*The model tiny is named twice/);
+  });
+
   it('gives a run the same share of the memory as of the cores', async () => {
     const config = await readDaemonConfig(written('state_dir: ./state\ncapacity: { cpu: 4, memory_mb: 8000 }\n'));
     const capacity = capacityOf(config);

@@ -197,7 +197,7 @@ export class ModelProcess {
       this.#state = 'serving';
       this.#reason = undefined;
       this.#process?.send({ type: 'switched' });
-      if (first) log.info(`The model ${this.id} is served.`, { pid: this.pid });
+      if (first) log.info(`The model ${this.id} is served.`, { process: this.pid });
       this.#wake();
     } else if (message.type === 'counts') {
       const { loaded, bytes } = message.counts.adapters;

@@ -4,7 +4,7 @@ import { basename, isAbsolute, join, resolve, sep } from 'node:path';
 import type { Logger } from '../../contracts/index.ts';
 import { GraftError } from '../../kernel/errors.ts';
 import { readJsonFile } from '../../tensor/json-file.ts';
-import type { DaemonConfig, ServedBase } from '../daemon-config.ts';
+import { baseId, type DaemonConfig, type ServedBase } from '../daemon-config.ts';
 import type { ServeCounts } from '../protocol.ts';
 import type { AdapterRecord, AdapterStore } from './adapter-store.ts';
 import { ModelProcess } from './model-process.ts';
@@ -84,7 +84,7 @@ export class Models {
     const listed = this.list().find((model) => model.id === id);
     if (listed !== undefined) return listed;
     const checkpoint = this.#adapter(id);
-    return checkpoint === undefined || !this.#idToProcess.has(checkpoint.base) || !existsSync(checkpoint.dir) ? undefined : { id, created: Math.floor(checkpoint.createdAt / 1000), parent: checkpoint.base };
+    return checkpoint === undefined || !this.#idToProcess.has(checkpoint.base) ? undefined : { id, created: Math.floor(checkpoint.createdAt / 1000), parent: checkpoint.base };
   }
 
   /** The process that answers for a model; undefined where there is no such model here. */
@@ -142,9 +142,8 @@ export class Models {
     if (checkpoint === null) return undefined;
     const [, name, step] = checkpoint as unknown as readonly [string, string, string];
     const of = adapters.get(name);
-    if (of !== undefined) return of.job === undefined ? undefined : { ...of, name: model, dir: join(of.dir, '..', 'checkpoints', `step-${step}`, 'grafts') };
-    const made = this.#options.checkpoint?.(name, Number(step));
-    return made === undefined ? undefined : { ...made, name: model, createdAt: Date.now() };
+    const made = of === undefined ? this.#options.checkpoint?.(name, Number(step)) : { ...of, dir: join(of.dir, '..', 'checkpoints', `step-${step}`, 'grafts') };
+    return made?.job === undefined || !existsSync(made.dir) ? undefined : { createdAt: Date.now(), ...made, name: model };
   }
 
   #dirOf(model: string, base: string): string | undefined {
@@ -187,11 +186,6 @@ export class Models {
     if (base !== undefined) return baseId(base);
     throw new GraftError('BASE_UNKNOWN', `Which base model ${dir} stands on can't be told.`, { hint: `Send base_model: one of ${ids.join(', ')}.` });
   }
-}
-
-/** The name that requests say: as configured, else the last part of the path, or the Hub id. */
-export function baseId({ id, model }: Pick<ServedBase, 'id' | 'model'>): string {
-  return id ?? (isAbsolute(model) ? basename(model) : model);
 }
 
 function orderOf(base: ServedBase, config: DaemonConfig): ConstructorParameters<typeof ModelProcess>[0]['order'] {

@@ -74,6 +74,7 @@ export function toApiError(error: unknown, requestId: string, failed: (error: un
 interface Complaint {
   readonly keyword: string;
   readonly instancePath: string;
+  readonly schemaPath: string;
   readonly params: Readonly<Record<string, unknown>>;
   readonly message?: string;
 }
@@ -87,5 +88,15 @@ function ofComplaints(complaints: readonly Complaint[]): ApiError {
   if (complaint.keyword === 'required') return invalid(`Missing required parameter: '${paramWith(complaint.params['missingProperty'])}'.`, paramWith(complaint.params['missingProperty']), 'missing_required_parameter');
   if (complaint.keyword === 'additionalProperties') return invalid(`Unrecognized request argument supplied: ${paramWith(complaint.params['additionalProperty'])}`, paramWith(complaint.params['additionalProperty']), 'unknown_parameter');
   if (place.length === 0) return invalid('The request body must be a JSON object.');
-  return invalid(`Invalid value for '${place.join('.')}': it ${complaint.message ?? 'is not valid'}.`, place.join('.'), 'invalid_value');
+  return invalid(`Invalid value for '${place.join('.')}': it must ${wanted(complaints.filter(({ instancePath }) => instancePath === complaint.instancePath))}.`, place.join('.'), 'invalid_value');
+}
+
+/** What a value must be, by the complaints about it: of a choice each alternative has its own. */
+function wanted(complaints: readonly Complaint[]): string {
+  const constants = complaints.filter(({ keyword }) => keyword === 'const');
+  const choiceOf = ({ schemaPath }: Complaint): string => schemaPath.slice(0, schemaPath.lastIndexOf('/'));
+  // That a constant is a string says nothing beside what it is.
+  const others = complaints.filter((each) => each.keyword !== 'const' && each.keyword !== 'anyOf' && !constants.some((constant) => choiceOf(constant) === choiceOf(each)));
+  const values = [...new Set(constants.map(({ params }) => JSON.stringify(params['allowedValue'])))];
+  return [...new Set([...others.map(({ message = 'be valid' }) => message.replace(/^must /, '')), ...(values.length === 0 ? [] : [`be ${values.join(' or ')}`])])].join(' or ');
 }

@@ -1,6 +1,7 @@
 /** The body of a fine-tuning request, and the run config that it stands for. */
 import { Type, type Static } from 'typebox';
 import type { ServedBase } from '../daemon-config.ts';
+import { invalid } from './api-error.ts';
 
 const nullable = <S extends Parameters<typeof Type.Optional>[0]>(schema: S) => Type.Optional(Type.Union([schema, Type.Null()]));
 const auto = <S extends Parameters<typeof Type.Optional>[0]>(schema: S) => Type.Optional(Type.Union([Type.Literal('auto'), schema]));
@@ -71,6 +72,17 @@ export function hyperparametersOf({ method, hyperparameters }: FineTuningBody): 
   return own ?? hyperparameters ?? {};
 }
 
+/** What a hyperparameter and an option of `graft.train` both say. */
+const SAID_TWICE: readonly (readonly [keyof Hyperparameters, string])[] = [['n_epochs', 'epochs'], ['batch_size', 'batch_size'], ['batch_size', 'batch_tokens'], ['learning_rate_multiplier', 'learning_rate'], ['beta', 'beta']];
+
+/** @throws ApiError 400 where a hyperparameter and `graft.train` say the same thing */
+export function refuseContradictions(body: FineTuningBody): void {
+  const hyperparameters = hyperparametersOf(body);
+  const train = body.graft?.train ?? {};
+  const twice = SAID_TWICE.find(([name, option]) => (hyperparameters[name] ?? 'auto') !== 'auto' && Object.hasOwn(train, option));
+  if (twice !== undefined) throw invalid(`'graft.train.${twice[1]}' and the hyperparameter '${twice[0]}' both say the same. Leave one of them out.`, `graft.train.${twice[1]}`, 'invalid_value');
+}
+
 /**
  * The run config of a request.
  * @param files absolute paths of its training and validation file
@@ -80,7 +92,6 @@ export function runConfigOf(body: FineTuningBody, base: ServedBase, files: { rea
   const { preprocess, train, learningRate } = methodOf(body);
   const { n_epochs, batch_size, learning_rate_multiplier, beta } = hyperparametersOf(body);
   const given = (name: string, value: unknown): Record<string, unknown> => (value === undefined || value === 'auto' ? {} : { [name]: value });
-  const { batch_size: size, batch_tokens: tokens } = (graft.train ?? {}) as { readonly batch_size?: unknown; readonly batch_tokens?: unknown };
   return {
     name: places.name,
     seed: places.seed,
@@ -92,7 +103,7 @@ export function runConfigOf(body: FineTuningBody, base: ServedBase, files: { rea
     train: {
       use: train,
       ...given('epochs', n_epochs),
-      ...(size === undefined && tokens === undefined ? given('batch_size', batch_size) : {}),
+      ...given('batch_size', batch_size),
       ...(typeof learning_rate_multiplier === 'number' ? { learning_rate: learningRate * learning_rate_multiplier } : {}),
       ...given('beta', beta),
       ...graft.train,

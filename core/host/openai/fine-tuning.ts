@@ -10,15 +10,14 @@ import { CheckpointFolder } from '../../run/checkpoints.ts';
 import { writeText } from '../../run/durable.ts';
 import { newRunId } from '../../run/run-directory.ts';
 import type { DescribedJob } from '../described-job.ts';
-import type { ServedBase } from '../daemon-config.ts';
+import { baseId, type ServedBase } from '../daemon-config.ts';
 import type { JobAction } from '../job-action.ts';
-import { baseId } from '../models/models.ts';
 import type { RunStore } from '../run-store.ts';
 import type { EnqueueOptions, Submission } from '../submissions.ts';
 import { ApiError, invalid } from './api-error.ts';
 import { bodyHash, idempotencyKey, isRetry, RETRY_WINDOW_MS } from './retries.ts';
 import { eventObject, TOLD_EVENTS, type EventObject } from './fine-tuning-event.ts';
-import { FineTuningBody, hyperparametersOf, runConfigOf } from './fine-tuning-body.ts';
+import { FineTuningBody, hyperparametersOf, refuseContradictions, runConfigOf } from './fine-tuning-body.ts';
 import { refusePaths, type SchemaOf } from './graft-field.ts';
 import { withMetadata } from './metadata-filter.ts';
 import type { FineTuningRecord, FineTuningStore } from './fine-tuning-store.ts';
@@ -120,6 +119,7 @@ function known(store: FineTuningStore, id: string): FineTuningRecord {
 
 async function create({ store, files, bases, configsDir, runsDir, submit, schema, told }: FineTuningOptions, body: FineTuningBody, retry: Pick<FineTuningRecord, 'bodyHash' | 'idempotencyKey'>): Promise<FineTuningRecord> {
   refusePaths(body, schema);
+  refuseContradictions(body);
   const base = bases.find((each) => baseId(each) === body.model);
   if (base === undefined) throw new ApiError(404, `The model '${body.model}' can't be fine-tuned here. There are: ${bases.map(baseId).join(', ') || 'none'}.`, 'invalid_request_error', 'model', 'model_not_found');
   const pathOf = (param: 'training_file' | 'validation_file'): string | undefined => {

@@ -70,6 +70,7 @@ describe('fine-tuning with the openai client', () => {
     expect(answers[1]).not.toBe(answers[0]);
     expect(answers[2]).toBe(answers[1]);
     expect((await client.models.list()).data.map(({ id }) => id)).toEqual(['tiny', done.fine_tuned_model]);
+    await expect(chat(`${done.fine_tuned_model}:ckpt-step-3`)).rejects.toMatchObject({ status: 404, code: 'model_not_found' });
   }, TIMEOUT);
 
   it("learns preferences from pairs in OpenAI's layout", async () => {
@@ -130,6 +131,8 @@ describe('fine-tuning with the openai client', () => {
     ['an id that is a path', { training_file: '../../etc/passwd' }, { status: 404, param: 'training_file' }],
     ['a parameter that is unknown', { epochs: 3 }, { status: 400, param: 'epochs', code: 'unknown_parameter' }],
     ['a hyperparameter out of range', { hyperparameters: { n_epochs: 0 } }, { status: 400, param: 'hyperparameters.n_epochs' }],
+    ['what is said twice', { hyperparameters: { n_epochs: 1 }, graft: { ...GRAFT, train: { epochs: 7 } } }, { status: 400, param: 'graft.train.epochs' }],
+    ['what is said twice of pairs', { method: { type: 'dpo', dpo: { hyperparameters: { beta: 0.2 } } }, graft: { train: { beta: 0.1 } } }, { status: 400, param: 'graft.train.beta' }],
     ['a method that is unknown', { method: { type: 'reinforcement' } }, { status: 400 }],
     ['pairs that are none', { method: { type: 'dpo', dpo: { hyperparameters: { beta: -1 } } } }, { status: 400 }],
     ['a strategy that is unknown', { graft: { inject: [{ use: 'lorra' }] } }, { status: 400 }],
