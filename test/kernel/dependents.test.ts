@@ -75,7 +75,7 @@ export default definePlugin({
     const reason = `a: its dependent b cannot be set up with it, so both stay as they were: b failed in its setup: not with bad (${dir}/b/index.ts:8:74)`;
     expect(slot('a')).toMatchObject({ state: 'active', reason, failures: 1, current: { number: 1 } });
     expect(slot('b')).toMatchObject({ state: 'active', reason: undefined, failures: 0, current: { number: 1 } });
-    expect(log.lines.filter(({ level }) => level === 'error').map(({ message }) => message)).toEqual([`${reason} Generation 1 goes on serving.`]);
+    expect(log.lines.filter(({ level }) => level === 'error').map(({ message }) => message)).toEqual([`${reason.replace(/\.$/, '')}. Generation 1 goes on serving.`]);
     expect(seen).toEqual(['a 2']);
     write(dir, { 'a/index.ts': providing('a', 'a3') });
     await kernel.refresh();

@@ -109,7 +109,7 @@ describe('a swap', () => {
     expect(await says('a')).toBe('one');
     expect(slot('inject:a')).toMatchObject({ state: 'active', reason, swaps: 0, failures: 1, current: { number: 1 }, draining: [] });
     expect(events.filter(({ type }) => type === 'swap-failed')).toEqual([{ type: 'swap-failed', plugin: 'inject:a', code, reason }]);
-    expect(log.lines.filter(({ level }) => level === 'error')).toEqual([{ level: 'error', message: `${reason} Generation 1 goes on serving.`, fields: { plugin: 'inject:a', code } }]);
+    expect(log.lines.filter(({ level }) => level === 'error')).toEqual([{ level: 'error', message: `${reason.replace(/\.$/, '')}. Generation 1 goes on serving.`, fields: { plugin: 'inject:a', code } }]);
     expect(seen.filter((each) => each !== 'undone')).toEqual(['setup a 1']);
     write(dir, good);
     await kernel.refresh();
