@@ -47,6 +47,8 @@ export interface Checkpoint {
   readonly dir: string;
   /** The trainer's own state, as it passed it to `save`. */
   readonly state: unknown;
+  /** As it was passed to `save`. */
+  readonly measure?: string;
 }
 
 /** Where a run goes on. */

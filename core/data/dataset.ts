@@ -110,7 +110,7 @@ export function assertSameKind(input: Dataset | undefined, preferences: true | u
 }
 
 /** What is never separated: each pair, or each example by itself. */
-function unitsOf(examples: readonly Example[], preferences: true | undefined): readonly (readonly Example[])[] {
+export function unitsOf<T>(examples: readonly T[], preferences: true | undefined): readonly (readonly T[])[] {
   if (preferences === undefined) return examples.map((example) => [example]);
   if (examples.length % 2 !== 0) throw new RangeError(`Pairs have two halves each, and there are ${examples.length}.`);
   return Array.from({ length: examples.length / 2 }, (_, pair) => examples.slice(2 * pair, 2 * pair + 2));

@@ -32,7 +32,6 @@ interface Manifest {
 /** A checkpoint as the run sees it. */
 export interface RunCheckpoint extends Checkpoint {
   readonly evalLoss?: number;
-  readonly measure?: string;
   readonly eventBytes: number;
   /** Folder of the grafts' own folders. */
   readonly graftsDir: string;

@@ -26,8 +26,6 @@ export interface Progress {
 export interface SavedProgress extends Progress {
   /** Where the data stood: a swapped config goes on from here, whatever its batches are. */
   readonly place?: Place;
-  /** Of the objective whose losses these are. */
-  readonly measure?: string;
 }
 
 export const BEGINNING: Progress = { step: 0, passes: 0, recentLosses: [], evaluationsWithoutGain: 0 };

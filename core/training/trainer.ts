@@ -67,7 +67,7 @@ export async function* runTraining(call: TrainCall<TrainingOptions>, objective: 
   async function checkpoint(evalLoss?: number): Promise<TrainEvent> {
     await assertWorthKeeping();
     const { dir, best } = await checkpoints.save(progress.step, {
-      state: { ...progress, place: batches.placeAt(progress.step), measure: objective.measure } satisfies SavedProgress,
+      state: { ...progress, place: batches.placeAt(progress.step) } satisfies SavedProgress,
       evalLoss,
       measure: objective.measure,
       keep: settings.save_total_limit,
@@ -130,7 +130,7 @@ export async function* runTraining(call: TrainCall<TrainingOptions>, objective: 
   /** Of all checkpoints with an evaluation of this loss; early stopping's best may be an older evaluation, by its threshold. */
   async function bestSaved(): Promise<Checkpoint | undefined> {
     const best = await checkpoints.best();
-    return (best?.state as SavedProgress | undefined)?.measure === objective.measure ? best : undefined;
+    return best?.measure === objective.measure ? best : undefined;
   }
 
   function ended(reason: 'completed' | 'early-stopping' | 'cancelled'): TrainEvent {
@@ -141,6 +141,6 @@ export async function* runTraining(call: TrainCall<TrainingOptions>, objective: 
 /** A checkpoint of before a swap tells where its data stood; what it counted is counted anew. */
 function progressOf(resume: TrainCall<TrainingOptions>['resume'], objective: Objective, batchesFrom: (from: Place | undefined) => Batches): Progress {
   if (resume === undefined) return BEGINNING;
-  const { place, measure, ...progress } = resume.state as SavedProgress;
-  return resume.swapped === undefined ? progress : afterSwap(progress, resume, place ?? batchesFrom(progress.from).placeAt(progress.step), measure === objective.measure);
+  const { place, ...progress } = resume.state as SavedProgress;
+  return resume.swapped === undefined ? progress : afterSwap(progress, resume, place ?? batchesFrom(progress.from).placeAt(progress.step), resume.measure === objective.measure);
 }

@@ -2,6 +2,7 @@ import { relative } from 'node:path';
 import type pc from 'picocolors';
 import type { RunConfig } from '../../config/index.ts';
 import type { ExampleInfo } from '../../contracts/index.ts';
+import { unitsOf } from '../../data/dataset.ts';
 import { formatCount, formatShare } from '../../run/reporters/format.ts';
 import { trainedTokens } from '../../tensor/packed.ts';
 import { exampleLengths, firstExamples, type ShownExample } from './example-tokens.ts';
@@ -39,7 +40,7 @@ export function previewOf(config: RunConfig, { dataset, tokenizer }: Prepared, s
   const infos = (side === 'train' ? dataset.info : dataset.evalInfo) ?? [];
   const lengths = exampleLengths(sequences);
   const pairs = dataset.preferences === true;
-  const units = pairs ? halved(infos) : infos.map((info) => [info]);
+  const units = unitsOf(infos, dataset.preferences);
   const turns = units.filter((unit) => unit.every((info) => info.endOfTurnTrained !== undefined));
   return {
     config: config.file,
@@ -80,11 +81,6 @@ export function previewText(preview: Preview, colors: Colors): string {
     ...histogramLines(preview.lengths).map((line) => `  ${line}`),
   ];
   return `${legend}\n\n${shown.join('\n')}\n${lines.join('\n')}\n`;
-}
-
-/** Two and two. */
-function halved(infos: readonly ExampleInfo[]): readonly (readonly ExampleInfo[])[] {
-  return Array.from({ length: infos.length / 2 }, (_, pair) => infos.slice(2 * pair, 2 * pair + 2));
 }
 
 function describe({ info, tokens }: ShownExample, colors: Colors): string {
